@@ -1,0 +1,62 @@
+"""A UDP endpoint on asyncio: datagrams in by a callback, datagrams out by a method.  It knows nothing of SIP or RTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from labkit.errors import WireError
+
+Address = tuple[str, int]
+"""An IPv4 address in dotted form and a port."""
+
+
+class UdpEndpoint(asyncio.DatagramProtocol):
+    """One bound UDP socket.  ``received(data, source)`` is called on the loop for each datagram."""
+
+    def __init__(self, received: Callable[[bytes, Address], None]) -> None:
+        self._received = received
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    @classmethod
+    async def open(cls, bind: Address, received: Callable[[bytes, Address], None]) -> UdpEndpoint:
+        """Bind ``bind``; raises :class:`WireError` with the address when another program holds it."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, endpoint = await loop.create_datagram_endpoint(lambda: cls(received), local_addr=bind)
+        except OSError as error:
+            raise WireError("net.port_taken", address=f"{bind[0]}:{bind[1]}", reason=error.strerror or error) from error
+        return endpoint
+
+    @property
+    def address(self) -> Address:
+        """Where the socket is really bound."""
+        assert self._transport is not None
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return host, port
+
+    def send(self, data: bytes, to: Address) -> None:
+        """Send one datagram; a closed endpoint drops it, as a network would."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(data, to)
+
+    async def close(self) -> None:
+        """Close the socket and wait until it is really closed, so that the port is free again."""
+        if self._transport is not None:
+            self._transport.close()
+            await self._closed
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        self._received(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error of an earlier datagram.  SIP's own timers notice the silence, so nothing is done here."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
