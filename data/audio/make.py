@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 PEAK = 16_000  # about -6 dBFS: G.711 codes it without clipping
 
 SPEECH = {  # file: (espeak-ng voice, words per minute, sentence)
-    "hello.wav": ("en-gb", 150, "Hello Alice, this is Bob speaking. Can you hear me clearly over the internet?"),
+    "hello.wav": ("en-gb", 150, "Hello Alice, this is Bob speaking. Can you hear me clearly?"),
     "hello-alice.wav": ("en-us+f3", 150, "Hello Bob, Alice here. I hear you very well, thank you."),
     "bonjour.wav": ("fr-fr", 145, "Bonjour Alice, ici Bob. Est-ce que vous m'entendez bien ?"),
 }
