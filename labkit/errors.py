@@ -18,13 +18,15 @@ not when it was raised.  A notebook shows the sentence alone, without a tracebac
 
 from __future__ import annotations
 
+from typing import Any
+
 from labkit.texts import text
 
 
 class LabkitError(Exception):
     """One sentence that a student understands.  ``message_id`` is its id, ``values`` fills its blanks."""
 
-    def __init__(self, message_id: str, /, **values: object) -> None:
+    def __init__(self, message_id: str, /, **values: Any) -> None:
         super().__init__(message_id)
         self.message_id = message_id
         self.values = values
@@ -40,14 +42,14 @@ class LabkitError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-def _rebuild(kind: type[LabkitError], message_id: str, values: dict[str, object]) -> LabkitError:
+def _rebuild(kind: type[LabkitError], message_id: str, values: dict[str, Any]) -> LabkitError:
     return kind(message_id, **values)
 
 
 class SipError(LabkitError):
     """A message that breaks its RFC; ``status`` is the response that a server owes for it, if any."""
 
-    def __init__(self, message_id: str, /, *, status: int | None = 400, **values: object) -> None:
+    def __init__(self, message_id: str, /, *, status: int | None = 400, **values: Any) -> None:
         super().__init__(message_id, **values)
         self.status = status
 
@@ -74,7 +76,7 @@ class PbxError(LabkitError):
 class PhoneError(LabkitError):
     """A phone was refused, not answered, or has ended.  ``code`` is the SIP status code, when there is one."""
 
-    def __init__(self, message_id: str, /, *, code: int | None = None, **values: object) -> None:
+    def __init__(self, message_id: str, /, *, code: int | None = None, **values: Any) -> None:
         super().__init__(message_id, code=code, **values)
         self.code = code
 

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from labkit.errors import WireError
-
-Address = tuple[str, int]
-"""An IPv4 address in dotted form and a port."""
+from labkit.net.plan import Address as Address
 
 
 class UdpEndpoint(asyncio.DatagramProtocol):
