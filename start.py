@@ -45,7 +45,9 @@ NO_ENSUREPIP = (
     "{} cannot make a virtual environment because its ensurepip module is missing: "
     "on Debian or Ubuntu install it with 'sudo apt-get install python3-venv', then start again."
 )
-NO_NETWORK = "labkit could not be installed because the package index cannot be reached: connect to the internet for this first start and try again."
+NO_NETWORK = (
+    "labkit could not be installed because the package index cannot be reached: connect to the internet for this first start and try again."
+)
 NO_INSTALL = "labkit could not be installed: {} (the whole story is in {})."
 NO_VENV = "labkit could not make its environment in {}: {}."
 
@@ -58,7 +60,7 @@ class Trouble(Exception):
 
 
 def probe(command: list[str]) -> dict | None:
-    """What the interpreter ``command`` is, found out by running it (a pyenv shim exists and may still not work); None if it does not run."""
+    """What the interpreter ``command`` is, found out by running it: a pyenv shim may exist and not work.  None if so."""
     code = (
         "import json, sys, importlib.util as u;"
         "print(json.dumps([list(sys.version_info[:2]), sys.executable, bool(u.find_spec('venv') and u.find_spec('ensurepip'))]))"
@@ -179,7 +181,9 @@ def install(extra: str) -> None:
     target = str(ROOT) + ("[" + ",".join(extras) + "]" if extras else "")
     say("installing labkit and what it needs: a minute or two, only this time")
     run_pip([str(python), "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check", "--editable", target])
-    STAMP.write_text(json.dumps({"fingerprint": fingerprint(pyproject, present["version"]), "python": present["version"], "extras": extras}), "utf-8")
+    STAMP.write_text(
+        json.dumps({"fingerprint": fingerprint(pyproject, present["version"]), "python": present["version"], "extras": extras}), "utf-8"
+    )
 
 
 def run_pip(command: list[str]) -> None:

@@ -1,0 +1,84 @@
+"""Every sentence exists in English and in French, with the same blanks, and is used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from labkit import texts
+
+ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+
+
+def domains(code: str) -> set[str]:
+    return {path.stem for path in (texts.LOCALE / code).glob("*.po")}
+
+
+def all_ids(code: str) -> dict[str, str]:
+    return {message_id: sentence for domain in domains(code) for message_id, sentence in texts.catalogue(domain, code).items()}
+
+
+def blanks(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+def strings_in_package(root: Path) -> set[str]:
+    """Every string constant of the code and of the question bank."""
+    found: set[str] = set()
+    for path in (root / "labkit").rglob("*.py"):
+        found |= {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    for path in (root / "labkit").rglob("*.toml"):
+        found |= set(re.findall(r'"([^"\n]+)"', path.read_text("utf-8")))
+    return found
+
+
+def test_both_languages_have_the_same_messages() -> None:
+    assert domains("en") == domains("fr")
+    assert set(all_ids("en")) == set(all_ids("fr"))
+
+
+def test_blanks_are_the_same() -> None:
+    english, french = all_ids("en"), all_ids("fr")
+    different = [message_id for message_id in english if blanks(english[message_id]) != blanks(french[message_id])]
+    assert not different
+
+
+def test_each_id_stands_in_the_catalogue_of_its_domain() -> None:
+    for code in texts.LANGUAGES:
+        for domain in domains(code):
+            assert all(message_id.startswith(domain + ".") for message_id in texts.catalogue(domain, code))
+
+
+def test_every_id_used_in_the_code_exists(root: Path) -> None:
+    """A string constant whose first word is a catalogue and that looks like an id must be one."""
+    known, names = all_ids("en"), domains("en")
+    used = {value for value in strings_in_package(root) if ID.fullmatch(value) and value.split(".")[0] in names}
+    files = {value for value in used if value.endswith((".csv", ".json", ".pcap", ".pcapng", ".po", ".svg", ".toml", ".txt", ".wav"))}
+    missing = {value for value in used - set(known) - files if not any(message_id.startswith(value) for message_id in known)}
+    assert not missing
+
+
+def test_every_message_is_used(root: Path) -> None:
+    """By its whole id, or by a prefix that the code completes (``f"sip.status.{code}"``)."""
+    strings = strings_in_package(root)
+    prefixes = tuple(value for value in strings if value.endswith((".", "_")) and value.count(".") >= 1 and ID.match(value))
+    unused = [
+        message_id for message_id in all_ids("en") if message_id not in strings and not (prefixes and message_id.startswith(prefixes))
+    ]
+    assert not unused
+
+
+def test_language_switches_and_refuses() -> None:
+    assert texts.language("fr") == "fr" == texts.language()
+    assert "recommencez" in texts.text("net.port_taken", address="127.0.0.1:5060", reason="x")
+    assert "try again" in texts.text("net.port_taken", language="en", address="127.0.0.1:5060", reason="x")
+    with pytest.raises(ValueError, match="en and fr, not 'de'"):
+        texts.language("de")
