@@ -1,0 +1,87 @@
+"""The questions of the lab as data: ``bank/part1.toml`` and its sisters, one table a question.
+
+What a learner reads is in the catalogue ``grading``, by convention ``grading.q1_3.task``, ``.why`` (said when the answer is
+right) and ``.hint`` (said when it is not).  A mistake names its own sentence.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import AnswerError
+
+BANK = Path(__file__).parent / "bank"
+KINDS = ("number", "token", "yes-no", "choice", "evidence", "rubric")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Something often said instead.  It only ever adds a sentence to the feedback; it never takes points."""
+
+    says: tuple[str | int, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Question:
+    id: str
+    kind: str
+    points: float
+    source: str
+    accepted: tuple[Any, ...] = ()
+    """Numbers, phrases, or yes and no (as true and false) in order."""
+    tolerated: tuple[str | int, ...] = ()
+    """What may stand beside an accepted answer without making it less right."""
+    options: dict[str, tuple[str, ...]] | None = None
+    """For a choice, and for the concepts of a rubric: the phrases that mean each."""
+    enough: int = 0
+    """For a rubric: how many concepts make a good answer."""
+    live: str = ""
+    """The check of :mod:`labkit.grading.live` that reads the learner's capture."""
+    mistakes: tuple[Mistake, ...] = ()
+
+    def message(self, part: str) -> str:
+        """The id of its ``task``, ``why`` or ``hint``."""
+        return f"grading.q{self.id.replace('.', '_')}.{part}"
+
+
+def _tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+def _question(table: dict[str, Any]) -> Question:
+    options = table.get("options")
+    return Question(
+        id=table["id"],
+        kind=table["kind"],
+        points=float(table["points"]),
+        source=table["source"],
+        accepted=_tuple(table.get("accepted", [])),
+        tolerated=_tuple(table.get("tolerated", [])),
+        options={name: _tuple(phrases) for name, phrases in options.items()} if options else None,
+        enough=table.get("enough", 0),
+        live=table.get("live", ""),
+        mistakes=tuple(Mistake(_tuple(mistake["says"]), mistake["message"]) for mistake in table.get("mistake", [])),
+    )
+
+
+@cache
+def questions() -> dict[str, Question]:
+    """Every question, by id, in the order of the lab."""
+    found = {}
+    for path in sorted(BANK.glob("*.toml")):
+        for table in tomllib.loads(path.read_text("utf-8"))["question"]:
+            found[table["id"]] = _question(table)
+    return found
+
+
+def question(question_id: object) -> Question:
+    """The question with this id (``"1.4"``, ``"Q1.4"``, ``"q1_4"``).  Raises :class:`~labkit.errors.AnswerError` if there is none."""
+    wanted = str(question_id).strip().lower().removeprefix("q").replace("_", ".")
+    if wanted not in questions():
+        raise AnswerError("grading.unknown_question", question=str(question_id)[:40], known=", ".join(questions()))
+    return questions()[wanted]
