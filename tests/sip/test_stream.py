@@ -1,0 +1,34 @@
+"""Framing on a byte stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit.sip.message import MalformedMessage
+from labkit.sip.stream import StreamParser
+
+ONE = b"OPTIONS sip:a@h SIP/2.0\r\nCall-ID: 1\r\nContent-Length: 3\r\n\r\nabc"
+TWO = b"SIP/2.0 200 OK\r\nCall-ID: 2\r\nl: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_any_segmentation(size: int) -> None:
+    stream = b"\r\n\r\n" + ONE + b"\r\n" + TWO + b"\r\n\r\n" + ONE
+    parser = StreamParser()
+    found = [m for i in range(0, len(stream), size) for m in parser.receive(stream[i : i + size])]
+    assert [(m.call_id, m.body) for m in found] == [("1", b"abc"), ("2", b""), ("1", b"abc")]
+    assert parser.pings == 2
+
+
+def test_a_ping_alone_is_seen_at_once() -> None:
+    parser = StreamParser()
+    assert parser.receive(b"\r\n\r\n") == []
+    assert parser.pings == 1
+
+
+@pytest.mark.parametrize(
+    "head", [b"OPTIONS sip:a@h SIP/2.0\r\nCall-ID: 1\r\n\r\n", b"x" * 70_000, b"A sip:a SIP/2.0\r\nl: 999999999\r\n\r\n"]
+)
+def test_what_cannot_be_cut_raises(head: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        StreamParser().receive(head)
