@@ -56,7 +56,7 @@ class Child:
         self._process = process
         self._replies: dict[int, asyncio.Future[Event]] = {}
         self._next_id = 0
-        self._closing = False
+        self._closing = self._killed = False
         self.ended = asyncio.Event()
 
     @classmethod
@@ -111,6 +111,8 @@ class Child:
     def last_words(self) -> str:
         """How the process ended, with the last line that it left in its log."""
         code = self._process.returncode
+        if code == -9 or self._killed:
+            return "killed"
         how = "" if code is None else f"signal {-code}" if code < 0 else f"exit {code}"
         try:
             lines = self.log.read_text("utf-8", "replace").strip().splitlines()
@@ -156,6 +158,7 @@ class Child:
     def kill(self) -> None:
         """End the process at once, as a pulled plug would."""
         if self._process.returncode is None:
+            self._killed = True
             self._process.kill()
 
     def _ended(self) -> ChildEnded:

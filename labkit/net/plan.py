@@ -88,6 +88,10 @@ class AddressPlan:
             self._taken[name] = self._single(name) if self.mode == "single" else self._pair(name, number)
         return self._taken[name]
 
+    def hosts(self) -> list[Host]:
+        """The hosts that have addresses."""
+        return list(self._taken.values())
+
     def _network(self, which: int) -> str:
         return f"127.{10 + self.slot // 128}.{self.slot % 128 * 2 + which}"
 

@@ -144,11 +144,19 @@ class Wire:
         """Cut the wire: the process ends at once."""
         self._child.kill()
 
+    def check(self) -> None:
+        """Raise :class:`WireError` when the process has ended."""
+        if not self.alive:
+            raise self._ended()
+
+    def _ended(self) -> WireError:
+        return WireError("net.wire_ended", reason=self._child.last_words(), path=self.capture)
+
     async def _ask(self, op: str, **arguments: Any) -> Any:
         try:
             return await self._child.request(op, **arguments)
         except ChildEnded as ended:
-            raise WireError("net.wire_ended", reason=self._child.last_words(), path=self.capture) from ended
+            raise self._ended() from ended
         except ChildRefused as refused:
             raise WireError("net.wire_refused", op=op, reason=refused.detail) from refused
 
