@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labkit.capture.capture import Capture
 
 import labkit
+from labkit.capture.capture import Capture
 from labkit.errors import AnswerError
 from labkit.grading.bank import questions
 from labkit.grading.check import check
