@@ -40,8 +40,13 @@ class Answer:
     items: tuple[str, ...]
 
     @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Words and the signs that end a clause."""
+        return tuple(re.findall(r"[a-z0-9]+|[,;:.!?()]", " ; ".join(self.items)))
+
+    @cached_property
     def words(self) -> tuple[str, ...]:
-        return tuple(re.findall(r"[a-z0-9]+", " ".join(self.items)))
+        return tuple(token for token in self.tokens if token.isalnum())
 
     @cached_property
     def numbers(self) -> frozenset[int]:
@@ -60,19 +65,25 @@ class Answer:
 
         A ``*`` at the end of a word stands for any ending: ``encrypt*`` is encrypted, encryption.
         """
-        return any(not NEGATIONS.intersection(self.words[max(0, start - _REACH) : start]) for start in self._places(phrase))
+        return any(not self._negated(start) for start in self._places(phrase))
 
     def mentions(self, phrase: str) -> bool:
         """Whether the words of ``phrase`` stand in it, negated or not."""
         return bool(self._places(phrase))
 
     def _places(self, phrase: str) -> list[int]:
-        wanted, words = re.findall(r"[a-z0-9*]+", fold(phrase)), self.words
-        return [
-            start
-            for start in range(len(words) - len(wanted) + 1)
-            if all(_same(word, want) for word, want in zip(words[start:], wanted, strict=False))
-        ]
+        wanted, tokens = re.findall(r"[a-z0-9*]+", fold(phrase)), self.tokens
+        starts = range(len(tokens) - len(wanted) + 1)
+        return [start for start in starts if all(_same(token, want) for token, want in zip(tokens[start:], wanted, strict=False))]
+
+    def _negated(self, start: int) -> bool:
+        """A negation reaches over a few words but not into another clause: "no, it is encrypted" says encrypted."""
+        for token in reversed(self.tokens[max(0, start - _REACH) : start]):
+            if not token.isalnum():
+                return False
+            if token in NEGATIONS:
+                return True
+        return False
 
     def says_any(self, phrases: Iterable[str]) -> bool:
         return any(self.says(phrase) for phrase in phrases)

@@ -6,6 +6,7 @@ A recognised mistake adds a sentence and never takes points.  It runs in the lea
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,8 @@ def _look(asked: Question, capture: Capture | None) -> live.Seen:
     if not asked.live:
         return live.Seen()
     if capture is None:
-        from labkit.lab import Lab
-
-        capture = Lab.last_capture()
+        lab = sys.modules.get("labkit.lab")  # a lab that was never imported has captured nothing
+        capture = lab.Lab.last_capture() if lab else None
     if capture is None:
         return live.Seen(missing=(Feedback("grading.no_capture"),)) if asked.kind == "evidence" else live.Seen()
     return live.CHECKS[asked.live](capture)

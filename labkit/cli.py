@@ -1,0 +1,171 @@
+"""The command line: ``labkit demo``, ``labkit ladder FILE`` and the others, for people and for programs.
+
+Every command ends with 0, or with 1 and one sentence on standard error.  ``--json`` prints what a program may read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit import __version__
+from labkit.errors import LabkitError
+from labkit.texts import LANGUAGES, language, text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Arguments = argparse.Namespace
+
+
+def demo(arguments: Arguments) -> int:
+    """Play one part of the lab without a notebook and keep its files."""
+    from labkit.demo import play
+
+    options = {"profile": arguments.profile, "challenge_calls": not arguments.no_challenge}
+    play(arguments.part, arguments.out, codec=arguments.codec, **options)
+    return 0
+
+
+def ladder(arguments: Arguments) -> int:
+    """Print the ladder of a capture, or draw it into a file (.svg, .png, .mmd, .txt)."""
+    from labkit.capture.capture import Capture
+
+    drawn = Capture.open(arguments.file).ladder()
+    if arguments.out:
+        drawn.save(arguments.out)
+    else:
+        print(drawn)
+    return 0
+
+
+def calls(arguments: Arguments) -> int:
+    """The calls of a capture."""
+    from labkit.capture.capture import Capture
+
+    return _print_table(Capture.open(arguments.file).calls, arguments.json)
+
+
+def rtp(arguments: Arguments) -> int:
+    """The RTP streams of a capture, with Wireshark's figures."""
+    from labkit.capture.capture import Capture
+
+    return _print_table(Capture.open(arguments.file).rtp_streams, arguments.json)
+
+
+def audio(arguments: Arguments) -> int:
+    """Decode the voices of a capture, one WAV a stream."""
+    from labkit.capture.capture import Capture
+    from labkit.demo import save_voices
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for path in save_voices(Capture.open(arguments.file), arguments.out):
+        print(path)
+    return 0
+
+
+def check(arguments: Arguments) -> int:
+    """Judge one answer; without a capture, by the question bank alone."""
+    from labkit.grading.check import check as judge
+
+    verdict = judge(arguments.question, arguments.answer, arguments.capture)
+    print(verdict)
+    return 0 if verdict.outcome == "right" else 1
+
+
+def doctor(arguments: Arguments) -> int:
+    """Say whether this machine has what the lab needs, and what to do about what is missing."""
+    from labkit.doctor import examine
+
+    findings = examine()
+    if arguments.json:
+        print(
+            json.dumps([{"check": f.check, "ok": f.ok, "needed": f.needed, "says": str(f)} for f in findings], ensure_ascii=False, indent=2)
+        )
+    else:
+        for finding in findings:
+            print(f"{finding.sign} {finding}")
+    return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
+
+
+def _print_table(table: pd.DataFrame, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(records(table), ensure_ascii=False, indent=2))
+    else:
+        print(table.to_string(index=False) if len(table) else text("cli.nothing"))
+    return 0
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as plain values; what is not a number there is null."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="labkit", description="A telephone laboratory: a real PBX, real phones, every packet captured.")
+    top.add_argument("--version", action="version", version=f"labkit {__version__}")
+    top.add_argument("--language", choices=LANGUAGES, help="of sentences and feedback (default: en)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Callable[[Arguments], int]) -> argparse.ArgumentParser:
+        made = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        made.set_defaults(function=function)
+        return made
+
+    made = command(demo)
+    made.add_argument("part", nargs="?", type=int, choices=[1], default=1, help="the part of the lab (default: 1)")
+    made.add_argument("--out", type=Path, default=Path("labkit-demo"), metavar="DIR", help="where the files go (default: labkit-demo)")
+    made.add_argument("--profile", choices=["3cx", "rfc"], default="3cx", help="407 to a REGISTER as a 3CX does, or 401 by the book")
+    made.add_argument("--no-challenge", action="store_true", help="do not challenge calls, as in the lab sheet's trace")
+    made.add_argument("--codec", default="PCMU", help="the codec of the phones (default: PCMU)")
+    made = command(ladder)
+    made.add_argument("file", type=Path)
+    made.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg, .png, .mmd (Mermaid) or .txt")
+    for function in (calls, rtp):
+        made = command(function)
+        made.add_argument("file", type=Path)
+        made.add_argument("--json", action="store_true")
+    made = command(audio)
+    made.add_argument("file", type=Path)
+    made.add_argument("--out", type=Path, default=Path("."), metavar="DIR")
+    made = command(check)
+    made.add_argument("question", metavar="ID")
+    made.add_argument("answer")
+    made.add_argument("--capture", type=Path, metavar="FILE")
+    command(doctor).add_argument("--json", action="store_true")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.  Returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a Windows console may lack the arrows of a ladder
+    arguments = parser().parse_args(argv)
+    if arguments.language:
+        language(arguments.language)
+    try:
+        status: int = arguments.function(arguments)
+        sys.stdout.flush()
+        return status
+    except LabkitError as error:
+        sentence = str(error)
+    except BrokenPipeError:  # labkit ladder FILE | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sentence = text("cli.system", path=error.filename or "-", reason=error.strerror or str(error))
+    except KeyboardInterrupt:
+        return 130
+    print(f"labkit: {sentence}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
