@@ -33,7 +33,7 @@ class LiveCapture:
         self._flush()
         target = Path(path).expanduser()
         self._copy(self.path, target)
-        if self.dropped.exists() and _packets(self.dropped):
+        if self.dropped.exists():
             self._copy(self.dropped, target.with_suffix(".dropped.pcapng"))
         return target
 
@@ -72,15 +72,3 @@ class LiveCapture:
 
     def __repr__(self) -> str:
         return f"<LiveCapture {self.path.name}, {self.path.stat().st_size if self.path.exists() else 0} bytes on disk>"
-
-
-def _packets(path: Path) -> bool:
-    """Does the file hold more than its head?  An enhanced packet block has type 6."""
-    data = path.read_bytes()
-    offset = 0
-    while offset + 12 <= len(data):
-        kind, length = int.from_bytes(data[offset : offset + 4], "little"), int.from_bytes(data[offset + 4 : offset + 8], "little")
-        if kind == 6:
-            return True
-        offset += max(length, 12)
-    return False

@@ -19,9 +19,12 @@ KEEP_BYTES = 64 << 20
 
 
 class Recorder:
-    """Records packets of one interface to ``path``.  Times are nanoseconds since 1970."""
+    """Records packets of one interface to ``path``.  Times are nanoseconds since 1970.
 
-    def __init__(self, path: Path, interface: str) -> None:
+    The file is made at once, or, when the recorder is ``lazy``, with the first packet.
+    """
+
+    def __init__(self, path: Path, interface: str, *, lazy: bool = False) -> None:
         self.path = path
         self.interface = interface
         self.packets = 0
@@ -29,9 +32,13 @@ class Recorder:
         self.problem = ""
         self._heap: list[tuple[int, int, bytes]] = []
         self._bytes = bytearray()
-        self._packet_ends: list[int] = []
         self._head = b""
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+        self._file: int | None = None
+        if not lazy:
+            self._file = self._open()
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
 
     def hosts(self, hosts: Iterable[dict[str, object]]) -> None:
         """Name the hosts from here on: a new section, whose comment also tells hosts of one shared address apart by their ports."""
@@ -61,10 +68,10 @@ class Recorder:
     def restart(self) -> None:
         """Forget what was recorded and begin the file anew."""
         self._heap.clear()
-        self._packet_ends.clear()
         self.packets = self.unwritten = 0
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
         self._bytes = bytearray(self._head)
         self._write()
 
@@ -78,6 +85,10 @@ class Recorder:
 
     def _write(self) -> None:
         try:
+            if self._file is None:
+                if not self.packets:
+                    return
+                self._file = self._open()
             while self._bytes:
                 del self._bytes[: os.write(self._file, self._bytes)]
         except OSError as error:  # a full disk; what was not written stays in self._bytes

@@ -47,7 +47,7 @@ class Wire:
     def __init__(self, pipe: Pipe) -> None:
         capture = Path(pipe.config["capture"])
         self.pipe = pipe
-        self.network = Network(Recorder(capture, "wire"), Recorder(capture.with_suffix(".dropped.pcapng"), "wire-dropped"))
+        self.network = Network(Recorder(capture, "wire"), Recorder(capture.with_suffix(".dropped.pcapng"), "wire-dropped", lazy=True))
         self.udp = UdpRelay(self.network)
         self.tcp = TcpRelay(self.network)
         self._orders: queue.SimpleQueue[tuple[str, Message, Future[object]]] = queue.SimpleQueue()
