@@ -1,0 +1,264 @@
+"""A capture, opened: its packets, SIP messages, calls and RTP streams as tables, its ladder, its sounds.
+
+What it says comes from the bytes of the file alone.  Everything is worked out when first asked for and then kept; pandas, matplotlib and
+PyAV are imported by what needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.capture.hosts import Hosts
+from labkit.capture.layers import Layers, dissect
+from labkit.capture.media_map import MediaMap
+from labkit.capture.records import Data, Ints, Records, load, read_records
+from labkit.capture.rtp_find import RtpPackets, find_rtp
+from labkit.capture.rtp_stream import RtpStream
+from labkit.capture.sip_records import SipRecord, find_sip
+from labkit.errors import CaptureError
+from labkit.texts import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.capture.calls import Call
+    from labkit.capture.ladder import Ladder
+
+
+class Capture:
+    """The packets of one pcap or pcapng file.  Times are seconds since its first packet; tables have Wireshark's column names."""
+
+    def __init__(self, records: Records, name: str = "") -> None:
+        self.records = records
+        self.name = name
+
+    @classmethod
+    def open(cls, path: str | Path) -> Capture:
+        """Read a file by anyone; :class:`CaptureError` when it is not there, empty or no capture.  See also :attr:`damage`."""
+        return cls(read_records(load(path), str(path)), Path(path).name)
+
+    @classmethod
+    def from_bytes(cls, data: Data) -> Capture:
+        """The same from memory."""
+        return cls(read_records(data))
+
+    # --- what the file holds -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def damage(self) -> str | None:
+        """Where and why reading stopped before the end of the file, in one sentence; ``None`` for a whole file."""
+        return str(self.records.damage) if self.records.damage else None
+
+    @property
+    def origin_ns(self) -> int:
+        """Time of the first packet in nanoseconds since 1970."""
+        return int(self.records.time_ns[0]) if len(self) else 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first packet to the latest."""
+        return (int(self.records.time_ns.max()) - self.origin_ns) / 1e9 if len(self) else 0.0
+
+    @cached_property
+    def layers(self) -> Layers:
+        """Link, IP, UDP and TCP of every packet, as arrays."""
+        return dissect(self.records)
+
+    @cached_property
+    def messages(self) -> list[SipRecord]:
+        """The SIP messages in order."""
+        return find_sip(self.layers, self.origin_ns)
+
+    @cached_property
+    def media(self) -> MediaMap:
+        """Addresses, ports and codecs that the SDP bodies announce."""
+        return MediaMap.of(self.messages, self.layers.addresses)
+
+    @cached_property
+    def rtp(self) -> RtpPackets:
+        """The RTP and RTCP packets, as arrays."""
+        return find_rtp(self.layers, self.media)
+
+    @cached_property
+    def streams(self) -> list[RtpStream]:
+        """The RTP streams in order of appearance."""
+        return [self._stream(members) for members in self.rtp.streams]
+
+    def _stream(self, members: Ints) -> RtpStream:
+        rtp, layers = self.rtp, self.layers
+        frame = rtp.frame[members]
+        first = int(frame[0])
+        source, destination = layers.endpoints(first)
+        keys = int(layers.destination[first]) << 16 | destination[1], int(layers.source[first]) << 16 | source[1]
+        return RtpStream(
+            layers=layers,
+            source=source,
+            destination=destination,
+            ssrc=int(rtp.ssrc[members[0]]),
+            payload_types=self.media.payload_types(*keys),
+            frame=frame,
+            time=(self.records.time_ns[frame] - self.origin_ns) / 1e9,
+            sequence=rtp.sequence[members],
+            timestamp=rtp.timestamp[members],
+            payload_type=rtp.payload_type[members],
+            marker=rtp.marker[members],
+            size=rtp.size[members],
+        )
+
+    def rtp_stream(self, number: int = 0) -> RtpStream:
+        """One stream by its row in :attr:`rtp_streams`; :class:`CaptureError` when there is none."""
+        if not -len(self.streams) <= number < len(self.streams):
+            raise CaptureError("capture.no_stream", number=number, count=len(self.streams))
+        return self.streams[number]
+
+    @cached_property
+    def call_list(self) -> list[Call]:
+        """The calls, the legs on both sides of a B2BUA joined."""
+        from labkit.capture.calls import find_calls
+
+        return find_calls(self.messages)
+
+    # --- hosts ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _hosts(self) -> Hosts:
+        return Hosts.of(self.records)
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Address (with ports, where hosts share it) to name."""
+        return self._hosts.table()
+
+    def host_of(self, ip: str, port: int = 0) -> str:
+        """The name of the host at this address and port; without a name, the address."""
+        return self._hosts.host_of(ip, port)
+
+    # --- tables --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def packets(self) -> pd.DataFrame:
+        """The packet list."""
+        import pandas as pd
+
+        from labkit.capture import packet_list
+
+        sources, destinations = packet_list.source_and_destination(self.layers)
+        protocols, infos = packet_list.protocol_and_info(self.layers, self.messages, self.rtp, self.streams)
+        time = (self.records.time_ns - self.origin_ns) / 1e9
+        columns = (np.arange(1, len(self) + 1), time, sources, destinations, protocols, self.records.length, infos)
+        return pd.DataFrame(dict(zip(packet_list.COLUMNS, columns, strict=True)))
+
+    @cached_property
+    def sip(self) -> pd.DataFrame:
+        """The SIP messages: the packet list's columns, then ports, method, status, CSeq, Call-ID, From, To, Retransmission."""
+        import pandas as pd
+
+        from labkit.capture.info import shown, sip_info
+
+        rows = []
+        for record in self.messages:
+            protocol, info = sip_info(record)
+            (source, sport), (destination, dport) = record.source, record.destination
+            get = record.message.headers.get
+            rows.append(
+                (
+                    record.number,
+                    record.time,
+                    source,
+                    destination,
+                    protocol,
+                    int(self.records.length[record.number - 1]),
+                    info,
+                    sport,
+                    dport,
+                    record.method,
+                    record.status,
+                    *(shown(get(name) or "") for name in ("CSeq", "Call-ID", "From", "To")),
+                    record.retransmission,
+                )
+            )
+        names = "No. Time Source Destination Protocol Length Info,Src Port,Dst Port,Method,Status,CSeq,Call-ID,From,To,Retransmission"
+        first, *rest = names.split(",")
+        frame = pd.DataFrame(rows, columns=[*first.split(), *rest])
+        return frame.astype({"Status": "Int64"})
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """The calls, under the columns of Wireshark's VoIP Calls, then the set-up times in seconds."""
+        import pandas as pd
+
+        from labkit.capture.calls import COLUMNS
+
+        return pd.DataFrame([call.row(self.host_of) for call in self.call_list], columns=list(COLUMNS))
+
+    @cached_property
+    def rtp_streams(self) -> pd.DataFrame:
+        """The RTP streams, under the columns of ``tshark -z rtp,streams``."""
+        import pandas as pd
+
+        from labkit.capture.rtp_stream import COLUMNS
+
+        return pd.DataFrame([stream.row() for stream in self.streams], columns=list(COLUMNS))
+
+    # --- pictures and files --------------------------------------------------------------------------------------------
+
+    def ladder(
+        self,
+        *,
+        call: int | None = None,
+        hosts: Iterable[str] | None = None,
+        methods: Iterable[str] | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        rtp: bool = True,
+        rtcp: bool = False,
+    ) -> Ladder:
+        """The messages between hosts, one column a host.
+
+        ``call`` is a row of :attr:`calls`; ``hosts`` keeps what one of these sends or receives; ``methods`` keeps requests of these
+        methods and their responses; ``start`` and ``end`` are seconds since the first packet.
+        """
+        from labkit.capture.ladder import Filter, build
+
+        if call is not None and not 0 <= call < len(self.call_list):
+            raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
+        chosen = self.call_list[call] if call is not None else None
+        wanted = Filter(
+            call=chosen,
+            hosts=frozenset(hosts) if hosts is not None else None,
+            methods=frozenset(name.upper() for name in methods) if methods is not None else None,
+            start=start,
+            end=end,
+            rtp=rtp,
+            rtcp=rtcp,
+        )
+        return build(self, wanted)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file as it was read."""
+        path = Path(path)
+        try:
+            path.write_bytes(bytes(self.records.data))
+        except OSError as error:
+            raise CaptureError("capture.cannot_write", path=str(path), reason=error.strerror or str(error)) from error
+        return path
+
+    def __repr__(self) -> str:
+        line = text(
+            "capture.summary",
+            name=self.name or "capture",
+            packets=len(self),
+            seconds=f"{self.duration:.2f}",
+            messages=len(self.messages),
+            calls=len(self.call_list),
+            streams=len(self.streams),
+        )
+        return f"<Capture {line}>" + (f" {self.damage}" if self.damage else "")

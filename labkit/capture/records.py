@@ -1,0 +1,119 @@
+"""The packets of a capture file as arrays: where each one lies, how long it is, when it came.
+
+:func:`read_records` takes the bytes of any pcap or pcapng file (:mod:`labkit.capture.pcap`, :mod:`labkit.capture.pcapng`) and never
+copies a packet.  A damaged or truncated file is read up to the damage, and :attr:`Records.damage` says where.  Nothing here knows what a
+packet holds.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labkit.errors import CaptureError
+
+Data = bytes | mmap.mmap
+Ints = NDArray[np.int64]
+Octets = NDArray[np.uint8]
+
+IN_MEMORY = 1 << 28
+"""Files up to this many bytes are read, larger ones mapped: cutting a mapped file short would kill the process that maps it."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """One entry a packet in every array.  ``damage`` is the reason why reading stopped early, ``None`` for a whole file."""
+
+    data: Data
+    start: Ints
+    """Offset of the packet's first byte in ``data``."""
+    captured: Ints
+    """Bytes kept in the file."""
+    length: Ints
+    """Bytes on the wire."""
+    time_ns: Ints
+    """Nanoseconds since 1970."""
+    link: Ints
+    """LINKTYPE_ of the interface (https://www.tcpdump.org/linktypes.html)."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Address to host name, from name resolution blocks."""
+    comments: dict[int, str] = field(default_factory=dict)
+    """Index of a packet to its comment."""
+    section_comments: tuple[str, ...] = ()
+    damage: CaptureError | None = None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def load(path: str | Path) -> Data:
+    """The bytes of a file, mapped when it is large; :class:`CaptureError` when it cannot be read or is empty."""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            if size == 0:
+                raise CaptureError("capture.empty", path=str(path))
+            return file.read() if size <= IN_MEMORY else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise CaptureError("capture.cannot_open", path=str(path), reason=error.strerror or str(error)) from error
+
+
+def read_records(data: Data, name: str = "") -> Records:
+    """The packets of a pcap or pcapng file; :class:`CaptureError` when ``data`` is neither."""
+    from labkit.capture import pcap, pcapng
+
+    magic = bytes(data[:4])
+    if magic in pcap.MAGIC:
+        return pcap.read(data)
+    if magic == pcapng.MAGIC:
+        return pcapng.read(data)
+    raise CaptureError("capture.empty" if not magic else "capture.not_a_capture", path=name or "data")
+
+
+def octets(data: Data) -> Octets:
+    """``data`` as an array of bytes, without a copy."""
+    return np.frombuffer(data, np.uint8)
+
+
+def rows(buffer: Octets, start: Ints, width: int) -> Octets:
+    """``width`` bytes from each offset of ``start``, as an array (len(start), width); zeros after the end of the buffer."""
+    if len(buffer) < width:
+        buffer = np.concatenate((buffer, np.zeros(width, np.uint8)))
+    last = len(buffer) - width
+    windows = np.lib.stride_tricks.sliding_window_view(buffer, width)
+    taken: Octets = windows[np.clip(start, 0, last)]
+    late = np.flatnonzero(start > last)
+    if len(late):
+        tail = np.concatenate((buffer[last:], np.zeros(width, np.uint8)))
+        taken[late] = np.lib.stride_tricks.sliding_window_view(tail, width)[np.minimum(start[late] - last, width)]
+    return taken
+
+
+def big_endian(columns: Octets, at: int, width: int) -> Ints:
+    """The unsigned integer of ``width`` bytes in network order at column ``at`` of every row."""
+    return np.ascontiguousarray(columns[:, at : at + width]).view(f">u{width}")[:, 0].astype(np.int64)
+
+
+def equal_run(buffer: Octets, offset: int, stride: int, key_at: int) -> int:
+    """How many records of ``stride`` bytes follow each other from ``offset`` with the same eight bytes at ``key_at``.
+
+    Voice packets all have one size, so that a chain of lengths can be followed thousands of links at a time.
+    """
+    count, chunk = 1, 64
+    key = buffer[offset + key_at : offset + key_at + 8]
+    while True:
+        available = min(chunk, (len(buffer) - offset - count * stride) // stride)
+        if available <= 0:
+            return count
+        first = offset + count * stride + key_at
+        keys = np.lib.stride_tricks.as_strided(buffer[first:], (available, 8), (stride, 1), writeable=False)
+        different = np.flatnonzero((keys != key).any(axis=1))
+        if len(different):
+            return count + int(different[0])
+        count += available
+        chunk = min(chunk * 4, 1 << 16)
