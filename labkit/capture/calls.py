@@ -1,7 +1,7 @@
 """The calls of a capture: SIP dialogs begun by INVITE, both sides of a B2BUA joined, with the times that a user notices.
 
-A B2BUA makes of one call two dialogs with Call-IDs of their own.  They belong together when they share a Session-ID (RFC 7989), or, where nobody
-sends one, when one overlaps the other and announces the same media: the origin line, or the address and port, of the same SDP.
+A B2BUA makes of one call two dialogs with Call-IDs of their own.  They belong together when they share a Session-ID (RFC 7989), or, where
+nobody sends one, when one overlaps the other and announces the same media: the origin line, or the address and port, of the same SDP.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _is(record: SipRecord, method: str) -> bool:
 
 @dataclass(eq=False)
 class Call:
-    """One call: the caller's dialog first, then what a B2BUA made of it.  Times are seconds since the first packet of the capture."""
+    """One call: the caller's dialog first, then what a B2BUA made of it.  Times are seconds since the first packet."""
 
     legs: list[Leg]
 
@@ -178,7 +178,8 @@ class Call:
         )
 
     def __repr__(self) -> str:
-        return f"<Call {self.caller} -> {self.called} {self.state} at {self.start:.3f} s, {len(self.messages)} packets in {len(self.legs)} legs>"
+        size = f"{len(self.messages)} packets in {len(self.legs)} legs"
+        return f"<Call {self.caller} -> {self.called} {self.state} at {self.start:.3f} s, {size}>"
 
 
 def _party(record: SipRecord, header: str) -> str:

@@ -226,7 +226,7 @@ class Capture:
         ``call`` is a row of :attr:`calls`; ``hosts`` keeps what one of these sends or receives; ``methods`` keeps requests of these
         methods and their responses; ``start`` and ``end`` are seconds since the first packet.
         """
-        from labkit.capture.ladder import Filter, build
+        from labkit.capture.ladder_build import Filter, build
 
         if call is not None and not 0 <= call < len(self.call_list):
             raise CaptureError("capture.no_call", number=call, count=len(self.call_list))

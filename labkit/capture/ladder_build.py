@@ -1,0 +1,195 @@
+"""From a capture to its ladder: which messages and streams are drawn, what each is called, and in which order the hosts stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.capture.info import DIALOG_FORMING, shown
+from labkit.capture.ladder import Arrow, Band, Column, Ladder, Row
+from labkit.errors import CaptureError
+from labkit.sip.message import Request
+from labkit.texts import text
+
+if TYPE_CHECKING:
+    from labkit.capture.calls import Call
+    from labkit.capture.capture import Capture
+    from labkit.capture.rtp_stream import RtpStream
+    from labkit.capture.sip_records import Address, SipRecord
+
+Ends = tuple["Address", "Address"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is drawn; ``None`` is no limit.  Times in seconds since the first packet of the capture."""
+
+    call: Call | None = None
+    hosts: frozenset[str] | None = None
+    methods: frozenset[str] | None = None
+    start: float | None = None
+    end: float | None = None
+    rtp: bool = True
+    rtcp: bool = False
+
+
+def build(capture: Capture, wanted: Filter) -> Ladder:
+    """The ladder of ``capture`` as far as ``wanted`` goes; :class:`CaptureError` for a host that is not in it."""
+    messages = [
+        record for record in (wanted.call.messages if wanted.call else capture.messages) if _in_time(wanted, record.time, record.time)
+    ]
+    if wanted.methods is not None:
+        messages = [record for record in messages if _method(record) in wanted.methods]
+    streams = _streams(capture, wanted) if wanted.rtp else []
+    control = _rtcp(capture, wanted) if wanted.rtcp else []
+    ends: list[Ends] = [(record.source, record.destination) for record in messages]
+    ends += [(stream.source, stream.destination) for stream in streams] + [(flow.source, flow.destination) for flow in control]
+    name = capture.host_of
+    if wanted.hosts is not None:
+        known = {name(*end) for pair in ends for end in pair} | {end[0] for pair in ends for end in pair}
+        for host in sorted(wanted.hosts - known):
+            raise CaptureError("capture.no_host", host=host, known=", ".join(sorted({name(*end) for pair in ends for end in pair})))
+        hosts = wanted.hosts
+
+        def near(source: Address, destination: Address) -> bool:
+            return any(name(*end) in hosts or end[0] in hosts for end in (source, destination))
+
+        messages = [record for record in messages if near(record.source, record.destination)]
+        streams = [stream for stream in streams if near(stream.source, stream.destination)]
+        control = [flow for flow in control if near(flow.source, flow.destination)]
+
+    columns = _columns(capture, messages, [*streams, *control])
+    place = {column.name: number for number, column in enumerate(columns)}
+    dialogs: dict[str, int] = {}
+    rows: list[Row] = [
+        Arrow(
+            record.number,
+            record.time,
+            place[name(*record.source)],
+            place[name(*record.destination)],
+            record.source[1],
+            record.destination[1],
+            label(record),
+            record.text,
+            record.is_request,
+            dialogs.setdefault(record.call_id, len(dialogs)),
+            record.retransmission,
+        )
+        for record in messages
+    ]
+    rows += [
+        Band(
+            item.number,
+            item.start,
+            item.end,
+            place[name(*item.source)],
+            place[name(*item.destination)],
+            item.source[1],
+            item.destination[1],
+            f"{item.kind} {text('capture.packets', count=item.packets)} {item.end - item.start:.2f} s",
+            item.packets,
+            item.kind,
+        )
+        for item in (*(_Flow.of(stream) for stream in streams), *control)
+    ]
+    rows.sort(key=lambda row: (row.time, row.number))
+    return Ladder(tuple(columns), tuple(rows), tuple(shown(call_id) for call_id in dialogs))
+
+
+def label(record: SipRecord) -> str:
+    """A message in the words of Wireshark's flow graph."""
+    message, sdp = record.message, record.sdp
+    words = shown(message.method) if isinstance(message, Request) else f"{message.status} {shown(message.reason)}".rstrip()
+    if sdp is not None:
+        codecs = [codec.name for media in sdp.media if media.port for codec in media.codecs]
+        words += f" SDP ({shown(' '.join(dict.fromkeys(codecs)))})" if codecs else " SDP"
+    elif message.content_type == "message/sipfrag":
+        line = message.body.decode("utf-8", "replace").partition("\r\n")[0]
+        words += f" sipfrag ({shown(line)})"
+    if isinstance(message, Request) and message.method in DIALOG_FORMING and record.to_tag:
+        words += f", {text('capture.in_dialog')}"
+    if record.error:
+        words += f" ({text('capture.malformed')})"
+    return words + (f" ({text('capture.retransmission')})" if record.retransmission else "")
+
+
+def _method(record: SipRecord) -> str:
+    """The method whose exchange a message belongs to: an ACK goes with its INVITE."""
+    method = record.method.upper()
+    return "INVITE" if method == "ACK" else method
+
+
+def _in_time(wanted: Filter, start: float, end: float) -> bool:
+    return (wanted.start is None or end >= wanted.start) and (wanted.end is None or start <= wanted.end)
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """What a band needs to know of a stream, RTP or RTCP."""
+
+    kind: str
+    source: Address
+    destination: Address
+    number: int
+    start: float
+    end: float
+    packets: int
+
+    @classmethod
+    def of(cls, stream: RtpStream) -> _Flow:
+        first = int(stream.frame[0]) + 1
+        return cls(f"RTP {shown(stream.codec)}", stream.source, stream.destination, first, stream.start, stream.end, len(stream))
+
+
+def _streams(capture: Capture, wanted: Filter) -> list[RtpStream]:
+    chosen = [stream for stream in capture.streams if _in_time(wanted, stream.start, stream.end)]
+    if wanted.call is None:
+        return chosen
+    sessions = [record.sdp for record in wanted.call.messages if record.sdp]
+    ports = {where for sdp in sessions for where in map(sdp.address, sdp.media) if where}
+    start, stop = wanted.call.start, wanted.call.stop
+    return [s for s in chosen if (s.source in ports or s.destination in ports) and s.end >= start and s.start <= stop]
+
+
+def _rtcp(capture: Capture, wanted: Filter) -> list[_Flow]:
+    flows: dict[Ends, list[int]] = {}
+    for index in capture.rtp.rtcp.tolist():
+        flows.setdefault(capture.layers.endpoints(index), []).append(index)
+    found = []
+    for (source, destination), indices in flows.items():
+        times = (capture.records.time_ns[np.array(indices)] - capture.origin_ns) / 1e9
+        found.append(_Flow("RTCP", source, destination, indices[0] + 1, float(times[0]), float(times[-1]), len(indices)))
+    spans = [(wanted.call.start, wanted.call.stop)] if wanted.call else []
+    return [f for f in found if _in_time(wanted, f.start, f.end) and all(f.end >= start and f.start <= stop for start, stop in spans)]
+
+
+def _columns(capture: Capture, messages: list[SipRecord], flows: Iterable[RtpStream | _Flow]) -> list[Column]:
+    """The hosts in order of appearance; with three or more, callers left of the server and the others right of it."""
+    address: dict[str, str] = {}
+    spoken, registrar = Counter[str](), Counter[str]()
+    callers: list[str] = []
+    called: set[str] = set()
+    pairs = [(record.time, record.source, record.destination) for record in messages] + [(f.start, f.source, f.destination) for f in flows]
+    for _, source, destination in sorted(pairs, key=lambda pair: pair[0]):
+        for end in (source, destination):
+            address.setdefault(capture.host_of(*end), end[0])
+    for record in messages:
+        sender, receiver = capture.host_of(*record.source), capture.host_of(*record.destination)
+        spoken.update((sender, receiver))
+        if record.method == "REGISTER" and not record.is_request:
+            registrar[sender] += 1
+        if record.is_request and record.method == "INVITE" and not record.to_tag:
+            if sender not in called and sender not in callers:
+                callers.append(sender)
+            called.add(receiver)
+    order = list(address)
+    if len(order) >= 3 and spoken:
+        server = (registrar or spoken).most_common(1)[0][0]
+        others = [host for host in order if host != server]
+        left = [host for host in others if host in callers] or others[:1]
+        order = [*left, server, *(host for host in others if host not in left)]
+    return [Column(shown(host), address[host]) for host in order]
