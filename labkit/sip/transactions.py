@@ -69,7 +69,7 @@ class Transactions:
         stamped = via.received_from(source)
         if stamped is not via:
             _restamp(message, str(stamped))
-        key = server_key(message)
+        key, origin = server_key(message), _origin(message)
         transaction = self._servers.get(key)
         if transaction is not None:
             event = ACK if message.method == "ACK" else REQUEST
@@ -83,7 +83,7 @@ class Transactions:
         transaction.key = key
         self._servers[key] = transaction
         if not message.to.tag:
-            self._origins.setdefault(_origin(message), transaction)
+            self._origins.setdefault(origin, transaction)
         outputs = transaction.fire(REQUEST, now, message)
         return [Received(o.message, o.transaction, source) if isinstance(o, Received) else o for o in outputs]
 

@@ -1,0 +1,102 @@
+"""What a PBX is told before it starts.  Names as on the lab's screens (form "Add a user extension").
+
+Nothing here is ever written into a capture or shown with its secrets: passwords and PINs are left out of ``repr``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from labkit.errors import PbxError
+from labkit.net.udp import Address
+from labkit.sip.digest import ALGORITHMS
+from labkit.sip.transaction import Timers
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One user of the PBX."""
+
+    number: str
+    """What others dial, and the user part of the SIP address."""
+    first_name: str
+    last_name: str = ""
+    email: str = ""
+    auth_id: str = ""
+    """The user name of the digest; the number when empty."""
+    auth_password: str = field(default="", repr=False)
+    voicemail_pin: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.number or not all(c.isascii() and (c.isalnum() or c in "*#+-_.") for c in self.number):
+            raise PbxError("pbx.bad_number", number=self.number)
+
+    @property
+    def user_id(self) -> str:
+        """The authentication ID in force."""
+        return self.auth_id or self.number
+
+    @property
+    def name(self) -> str:
+        """First and last name, as a phone displays it."""
+        return f"{self.first_name} {self.last_name}".strip()
+
+
+@dataclass(frozen=True)
+class PbxConfig:
+    """The configuration of one PBX; durations in seconds."""
+
+    bind: Address
+    """Where the socket is really bound."""
+    advertised: Address
+    """What Via and Contact show: the address that phones send to."""
+    extensions: tuple[Extension, ...] = ()
+    realm: str = "labkit"
+    """The domain of the passwords, shown in each challenge."""
+    profile: Literal["3cx", "rfc"] = "3cx"
+    """``3cx`` is as in the traces: 407 to everything, no qop, 489 "Event Package Not Supported"; ``rfc``: 401, qop=auth, "Bad Event"."""
+    challenge_calls: bool = True
+    """Whether an INVITE must carry credentials; the sheet's trace shows a PBX that does not ask."""
+    ring_timeout_s: float = 60.0
+    """How long a call may ring before the caller gets 408; counted from the INVITE to the phone."""
+    expires_default_s: int = 120
+    """The registration time when a phone asks for none (the lab's phones ask for 120)."""
+    expires_min_s: int = 10
+    """Shorter registrations get 423."""
+    expires_max_s: int = 3600
+    """Longer registrations are shortened."""
+    bindings_max: int = 8
+    """Contacts that one extension may have at a time."""
+    nonce_lifetime_s: float = 300.0
+    """After this an old challenge is refused with stale=true."""
+    algorithms: tuple[str, ...] = ("MD5",)
+    """Digest algorithms in the order offered (RFC 8760)."""
+    timers: Timers = field(default_factory=Timers)
+    """T1, T2 and T4 of RFC 3261."""
+    product: str = "labkit"
+    """User-Agent and Server."""
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for extension in self.extensions:
+            for key in {extension.number, extension.user_id}:
+                if seen.setdefault(key, extension.number) != extension.number:
+                    raise PbxError("pbx.duplicate_extension", number=key)
+        if len({e.number for e in self.extensions}) < len(self.extensions):
+            twice = [e.number for e in self.extensions]
+            raise PbxError("pbx.duplicate_extension", number=next(n for n in twice if twice.count(n) > 1))
+        if self.profile not in ("3cx", "rfc"):
+            raise PbxError("pbx.bad_setting", setting="profile", value=self.profile, allowed="3cx, rfc")
+        if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
+            raise PbxError("pbx.bad_setting", setting="algorithms", value=self.algorithms, allowed=", ".join(ALGORITHMS))
+        if not 0 < self.expires_min_s <= self.expires_default_s <= self.expires_max_s:
+            raise PbxError("pbx.bad_expires", minimum=self.expires_min_s, default=self.expires_default_s, maximum=self.expires_max_s)
+
+    def extension(self, number: str) -> Extension | None:
+        """The extension that is dialled by ``number``."""
+        return next((e for e in self.extensions if e.number == number), None)
+
+    def by_user_id(self, user_id: str) -> Extension | None:
+        """The extension that authenticates as ``user_id``."""
+        return next((e for e in self.extensions if e.user_id == user_id), None)

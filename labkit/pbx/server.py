@@ -1,0 +1,269 @@
+"""The PBX: what it does with each request that arrives.  RFC 3261 §8.2 gives the order of the checks.
+
+Registration is in :mod:`labkit.pbx.registrar`, passwords in :mod:`labkit.pbx.auth`, calls in :mod:`labkit.pbx.call`.  Requests are for this
+PBX whatever host their URI names, so that a test tool that calls it "localhost" is served too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labkit.errors import SipError
+from labkit.net.udp import Address
+from labkit.pbx.auth import Authenticator
+from labkit.pbx.call import Call, transaction_owner
+from labkit.pbx.config import Extension, PbxConfig
+from labkit.pbx.events import PbxEvent
+from labkit.pbx.incoming import IncomingLeg
+from labkit.pbx.leg import ALLOW, Leg
+from labkit.pbx.message import relay_message
+from labkit.pbx.outgoing import OutgoingLeg
+from labkit.pbx.registrar import Registrar
+from labkit.pbx.session_id import SessionId
+from labkit.pbx.stack import SipStack, warning
+from labkit.pbx.status import StatusTable
+from labkit.sip.message import Request, Response
+from labkit.sip.transaction import Transaction
+from labkit.sip.uri import SipUri
+
+# Methods that have an RFC but no service here (405); others are unknown (501).
+KNOWN = frozenset(
+    {
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "PRACK",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "PUBLISH",
+        "INFO",
+        "REFER",
+        "MESSAGE",
+        "UPDATE",
+    }
+)
+ACCEPTED_BODIES = ("application/sdp", "multipart/mixed", "multipart/alternative", "multipart/related")
+
+
+class Pbx:
+    """One PBX on one UDP port.  Made and used on an asyncio loop; ``observe`` is called there with each :class:`PbxEvent`."""
+
+    def __init__(self, config: PbxConfig, *, observe: Callable[[PbxEvent], None] | None = None) -> None:
+        self.config = config
+        self._observe = observe or (lambda event: None)
+        self._stack = SipStack(config.advertised, self._request, timers=config.timers, product=config.product)
+        self._auth = Authenticator(config, self._stack.token)
+        self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity)
+        self.calls: list[Call] = []
+        """The live calls, the oldest first."""
+        self._legs: dict[tuple[str, str], Leg] = {}  # by Call-ID and our tag
+
+    async def start(self) -> None:
+        """Bind the address of the configuration; raises :class:`labkit.errors.WireError` when another program holds it."""
+        await self._stack.start(self.config.bind)
+
+    async def close(self) -> None:
+        """Hang up what is live, and free the port."""
+        for call in list(self.calls):
+            call.hang_up(503)
+        await self._stack.close()
+
+    def status(self) -> StatusTable:
+        """The lab's screen "Extension status"."""
+        return self.registrar.status()
+
+    # -- requests -------------------------------------------------------------------------------------------------------------------
+
+    def _request(self, request: Request, transaction: Transaction | None, source: Address) -> None:
+        leg = self._leg_of(request)
+        if transaction is None or request.method == "ACK":
+            if leg is not None:
+                leg.receive(request, None)
+            return  # an ACK of nothing is absorbed (§17.2.3 leaves it to us, and nobody may answer it)
+        if request.method == "CANCEL":
+            self._cancel(request, transaction)
+        elif leg is not None:
+            leg.receive(request, transaction)
+        elif request.to.tag and request.method not in ("REGISTER", "OPTIONS"):
+            self._reply(transaction, 481)
+        elif self._stack.transactions.merged(transaction):
+            self._reply(transaction, 482)  # §8.2.2.2: the same request came on two paths
+        elif required := request.headers.get_list("Require"):
+            response = request.response(420, to_tag=self._stack.token(4))
+            response.headers.append("Unsupported", ", ".join(required))
+            self._stack.respond(transaction, response)
+        else:
+            self._outside(request, transaction, source)
+
+    def _outside(self, request: Request, transaction: Transaction, source: Address) -> None:
+        """A request outside any dialog."""
+        if request.method == "REGISTER":
+            self._register(request, transaction, source)
+        elif request.method == "INVITE":
+            self._invite(request, transaction)
+        elif request.method == "OPTIONS":
+            self._options(transaction)
+        elif request.method == "SUBSCRIBE":
+            self._subscribe(request, transaction)
+        elif request.method == "MESSAGE":
+            self._message(request, transaction)
+        elif request.method == "BYE":
+            self._reply(transaction, 481)
+        else:
+            response = request.response(405 if request.method in KNOWN else 501, to_tag=self._stack.token(4))
+            response.headers.append("Allow", ALLOW)
+            self._stack.respond(transaction, response)
+
+    def _register(self, request: Request, transaction: Transaction, source: Address) -> None:
+        try:
+            number = request.to.sip_uri.user or ""
+        except SipError:
+            self._reply(transaction, 400)  # RFC 4475 §3.3.4: To of another scheme
+            return
+        extension = self._authenticated(request, transaction)
+        if extension is None:
+            return
+        if extension.number != number:
+            self._reply(transaction, 403)  # §10.3, step 4: nobody registers for another
+            return
+        self._stack.respond(transaction, self.registrar.register(request, number, source, self._stack.token(4)))
+
+    def _subscribe(self, request: Request, transaction: Transaction) -> None:
+        """No event package is offered yet: 489 (RFC 6665 §4.2.1.3), in the lab's words or in the standard's."""
+        if self._authenticated(request, transaction) is not None:
+            self._reply(transaction, 489, "Event Package Not Supported" if self.config.profile == "3cx" else "")
+
+    def _options(self, transaction: Transaction) -> None:
+        response = transaction.request.response(200, to_tag=self._stack.token(4))
+        response.headers.append("Allow", ALLOW)
+        response.headers.append("Accept", "application/sdp")
+        response.headers.append("Contact", f"<sip:{self._stack.host}>")
+        self._stack.respond(transaction, response)
+
+    def _cancel(self, request: Request, transaction: Transaction) -> None:
+        invite = self._stack.transactions.cancelled(request)
+        leg = transaction_owner(invite) if invite is not None else None
+        if invite is None:
+            self._reply(transaction, 481)
+            return
+        # §9.2: the To tag of the 200 to CANCEL is that of the INVITE's response.
+        self._stack.respond(transaction, request.response(200, to_tag=leg.tag if leg is not None else self._stack.token(4)))
+        if leg is not None:
+            leg.cancelled(request)
+
+    # -- calls ----------------------------------------------------------------------------------------------------------------------
+
+    def _invite(self, request: Request, transaction: Transaction) -> None:
+        caller = self._caller(request, transaction)
+        if caller is None or not self._body_understood(request, transaction):
+            return
+        hops = self._hops(request, transaction)
+        callee = self._callee(request, transaction, caller)
+        if hops is None or callee is None:
+            return
+        call = Call(caller, callee, ring_timeout_s=self.config.ring_timeout_s, observe=self._observe)
+        try:
+            incoming = IncomingLeg(self._stack, self._legs, call, caller.number, callee.number, transaction)
+        except SipError as error:
+            self._reply(transaction, 400, error=error)  # no usable Contact (§8.1.1.8)
+            return
+        phones = [
+            (OutgoingLeg(self._stack, self._legs, call, callee.number, caller.number), binding.uri)
+            for binding in self.registrar.bindings(callee.number)
+        ]
+        call.on_end = self.calls.remove
+        self.calls.append(call)
+        call.start(incoming, phones, SessionId(request, self._stack.token), hops)
+
+    def _message(self, request: Request, transaction: Transaction) -> None:
+        """A text from phone to phone (RFC 3428)."""
+        caller = self._caller(request, transaction)
+        if caller is None:
+            return
+        hops = self._hops(request, transaction)
+        callee = self._callee(request, transaction, caller)
+        if hops is not None and callee is not None:
+            relay_message(self._stack, transaction, caller, callee, self.registrar.bindings(callee.number)[0].uri, hops)
+
+    def _caller(self, request: Request, transaction: Transaction) -> Extension | None:
+        """The extension that calls: proven by its password, or believed by its From when calls are not challenged."""
+        if self.config.challenge_calls:
+            caller = self._authenticated(request, transaction)
+            if caller is None:
+                return None
+        else:
+            caller = self.config.extension(_user(request.from_.uri))
+        if caller is None or caller.number != _user(request.from_.uri):
+            self._reply(transaction, 403)  # nobody calls in another's name
+            return None
+        return caller
+
+    def _callee(self, request: Request, transaction: Transaction, caller: Extension) -> Extension | None:
+        """The extension that is dialled, if it can ring."""
+        callee = self.config.extension(request.target.user or "")
+        if callee is None:
+            self._reply(transaction, 404)
+        elif callee is caller:
+            self._reply(transaction, 486)  # who calls himself is in a call
+        elif not self.registrar.bindings(callee.number):
+            self._reply(transaction, 480)
+        else:
+            return callee
+        return None
+
+    def _hops(self, request: Request, transaction: Transaction) -> int | None:
+        """Max-Forwards less one (§16.6, step 3), 483 when it is used up."""
+        left = int(request.headers.get("Max-Forwards") or 70)
+        if left == 0:
+            self._reply(transaction, 483)
+            return None
+        return left - 1
+
+    def _body_understood(self, request: Request, transaction: Transaction) -> bool:
+        """§8.2.3: an INVITE whose body is no session description gets 415 with what would do."""
+        encoding = (request.headers.get("Content-Encoding") or "identity").lower()
+        if not request.body or (request.content_type in ACCEPTED_BODIES and encoding == "identity"):
+            return True
+        response = request.response(415, to_tag=self._stack.token(4))
+        response.headers.append("Accept", "application/sdp")
+        response.headers.append("Accept-Encoding", "identity")
+        self._stack.respond(transaction, response)
+        return False
+
+    # -- helpers --------------------------------------------------------------------------------------------------------------------
+
+    def _leg_of(self, request: Request) -> Leg | None:
+        """The leg of a request inside a dialog (§12.2.2): Call-ID, our tag and theirs."""
+        tag = request.to.tag
+        leg = self._legs.get((request.call_id, tag)) if tag else None
+        return leg if leg is not None and leg.dialog is not None and leg.dialog.remote.tag == request.from_.tag else None
+
+    def _authenticated(self, request: Request, transaction: Transaction) -> Extension | None:
+        verdict = self._auth.check(request, self._stack.now)
+        if isinstance(verdict, Response):
+            if verdict.status == 403:
+                self._observe(PbxEvent("refused", _user(request.from_.uri), request.method, 403))
+            self._stack.respond(transaction, verdict)
+            return None
+        return verdict
+
+    def _reply(self, transaction: Transaction, status: int, reason: str = "", error: SipError | None = None) -> None:
+        response = transaction.request.response(status, reason, to_tag=self._stack.token(4))
+        if error is not None:
+            response.headers.append("Warning", warning(error))
+        self._stack.respond(transaction, response)
+
+    def _activity(self, number: str) -> str:
+        states = {call.activity(number) for call in self.calls}
+        return next((state for state in ("in_call", "ringing") if state in states), "")
+
+
+def _user(uri: str) -> str:
+    """The user part of any URI, ``""`` for one that is no SIP address."""
+    try:
+        return SipUri.parse(uri).user or ""
+    except SipError:
+        return ""

@@ -1,0 +1,235 @@
+"""Registration as the lab's trace shows it, and by the book."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from labkit.errors import PbxError
+from labkit.pbx import Extension, PbxConfig
+from labkit.pbx.registrar import Registrar
+from labkit.sip.digest import Challenge
+from labkit.sip.message import Request, Response
+from labkit.texts import language
+from tests.pbx.office import EXTENSIONS, Office, play
+from tests.pbx.peer import Peer
+
+
+def contacts(response: Response) -> list[str]:
+    return [contact.uri for contact in response.contacts]
+
+
+def test_as_in_the_lab() -> None:
+    async def scene(o: Office) -> None:
+        ok = await o.bob.register()
+        assert o.bob.log == ["> REGISTER", "< 407", "> REGISTER", "< 200"]
+        assert contacts(ok) == [o.bob.contact.strip("<>")]
+        assert ok.contacts[0].expires == 120
+        assert ok.headers.get("Server") == "labkit"
+        assert [row.state for row in o.pbx.status()] == ["registered", "not_registered", "not_registered"]
+        assert o.kinds() == ["registered"]
+
+        subscribe = o.bob.request("SUBSCRIBE", "100")
+        subscribe.headers.append("Event", "message-summary")
+        o.bob.send(subscribe)
+        challenge = await o.bob.response(407)
+        o.bob.send(o.bob.again(subscribe, challenge))
+        refused = await o.bob.response(489)
+        assert refused.reason == "Event Package Not Supported"
+
+    play(scene)
+
+
+def test_challenge_of_the_lab_and_by_the_book() -> None:
+    async def lab(o: Office) -> None:
+        o.bob.send(o.bob.request("REGISTER", "100"))
+        challenge = Challenge.parse((await o.bob.response(407)).headers.get("Proxy-Authenticate") or "")
+        assert (challenge.realm, challenge.algorithm, challenge.qop, challenge.stale) == ("labkit", "MD5", False, False)
+
+    async def book(o: Office) -> None:
+        o.bob.send(o.bob.request("REGISTER", "100"))
+        refused = await o.bob.response(401)
+        first, second = (Challenge.parse(value) for value in refused.headers.get_all("WWW-Authenticate"))
+        assert (first.algorithm, first.qop, second.algorithm) == ("SHA-256", True, "MD5")
+        await o.bob.register()
+        subscribe = o.bob.request("SUBSCRIBE", "100")
+        o.bob.send(subscribe)
+        o.bob.send(o.bob.again(subscribe, await o.bob.response(401)))
+        assert (await o.bob.response(489)).reason == "Bad Event"
+
+    play(lab)
+    play(book, profile="rfc", algorithms=("SHA-256", "MD5"))
+
+
+@pytest.mark.parametrize("number", ["100", "555"])
+def test_wrong_password_and_unknown_user_get_the_same_final_answer(number: str) -> None:
+    async def scene(o: Office) -> None:
+        stranger = await Peer(number, "0000", o.bob.pbx).start("127.0.0.1")
+        request = stranger.request("REGISTER", number)
+        stranger.send(request)
+        stranger.send(stranger.again(request, await stranger.response(407)))
+        await stranger.response(403)
+        assert [(e.kind, e.extension, e.code) for e in o.events] == [("refused", number, 403)]
+        assert o.pbx.registrar.bindings("100") == []
+        await stranger.close()
+
+    play(scene)
+
+
+def test_nobody_registers_for_another() -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("REGISTER", "101")
+        o.bob.send(request)
+        o.bob.send(o.bob.again(request, await o.bob.response(407)))
+        await o.bob.response(403)
+
+    play(scene)
+
+
+def test_stale_nonce_and_replay() -> None:
+    async def stale(o: Office) -> None:
+        request = o.bob.request("REGISTER", "100")
+        o.bob.send(request)
+        challenge = await o.bob.response(407)
+        await asyncio.sleep(0.06)  # longer than the nonce lives
+        o.bob.send(o.bob.again(request, challenge))
+        fresh = await o.bob.response(407)
+        assert Challenge.parse(fresh.headers.get("Proxy-Authenticate") or "").stale
+        o.bob.send(o.bob.again(request, fresh))
+        await o.bob.response(200)
+
+    async def replay(o: Office) -> None:
+        request = o.bob.request("REGISTER", "100")
+        o.bob.send(request)
+        challenge = await o.bob.response(401)
+        o.bob.send(o.bob.again(request, challenge))
+        await o.bob.response(200)
+        o.bob.send(o.bob.again(request, challenge))  # the same nonce with the same count
+        fresh = await o.bob.response(401)
+        assert Challenge.parse(fresh.headers.get("WWW-Authenticate") or "").stale
+
+    async def foreign(o: Office) -> None:
+        request = o.bob.request("REGISTER", "100")
+        o.bob.send(request)
+        challenge = await o.bob.response(407)
+        challenge.headers.set("Proxy-Authenticate", 'Digest realm="labkit",nonce="1.2.3"')
+        o.bob.send(o.bob.again(request, challenge))
+        assert not Challenge.parse((await o.bob.response(407)).headers.get("Proxy-Authenticate") or "").stale
+
+    play(stale, nonce_lifetime_s=0.05)
+    play(replay, profile="rfc")
+    play(foreign)
+
+
+def test_several_phones_fetch_remove_and_star() -> None:
+    async def scene(o: Office) -> None:
+        await o.bob.register()
+        second = "<sip:100@127.0.0.1:9;rinstance=x>;q=0.5"
+        ok = await o.bob.register(contact=second)
+        assert len(ok.contacts) == 2
+        assert [b.contact.q for b in o.pbx.registrar.bindings("100")] == [1.0, 0.5]
+        fetch = o.bob.request("REGISTER", "100")
+        fetch.headers.remove("Contact")
+        o.bob.send(fetch)
+        o.bob.send(o.bob.again(fetch, await o.bob.response(407)))
+        assert len((await o.bob.response(200)).contacts) == 2
+        ok = await o.bob.register(expires=0, contact=second)
+        assert contacts(ok) == [o.bob.contact.strip("<>")]
+        ok = await o.bob.register(expires=0, contact="*")
+        assert contacts(ok) == []
+        assert o.kinds() == ["registered", "registered", "unregistered", "unregistered"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("contact", "expires", "status"),
+    [("*", 60, 400), ("*, <sip:100@127.0.0.1:9>", 0, 400), ("<sip:100@127.0.0.1:9>", 5, 423), ("<tel:100>", 60, 416)],
+)
+def test_refused_registrations_change_nothing(contact: str, expires: int, status: int) -> None:
+    async def scene(o: Office) -> None:
+        await o.bob.register()
+        request = o.bob.request("REGISTER", "100")
+        request.headers.set("Contact", contact)
+        request.headers.append("Expires", expires)
+        o.bob.send(request)
+        o.bob.send(o.bob.again(request, await o.bob.response(407)))
+        refused = await o.bob.response(status)
+        assert refused.headers.get("Min-Expires") == ("10" if status == 423 else None)
+        assert len(o.pbx.registrar.bindings("100")) == 1
+
+    play(scene)
+
+
+def registrar(clock: list[float]) -> Registrar:
+    return Registrar(PbxConfig(("127.0.0.1", 5060), ("127.0.0.1", 5060), EXTENSIONS), lambda: clock[0])
+
+
+def register(number: int, contact: str, *more: tuple[str, str]) -> Request:
+    fixed = [("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"), ("From", "<sip:100@h>;tag=a"), ("To", "<sip:100@h>"), ("Call-ID", "c")]
+    return Request("REGISTER", "sip:h", [*fixed, ("CSeq", f"{number} REGISTER"), ("Contact", contact), *more])
+
+
+def test_expiry_refresh_and_limits() -> None:
+    clock = [1000.0]
+    r = registrar(clock)
+    ok = r.register(register(1, "<sip:100@h>"), "100", ("h", 1), "t")
+    assert ok.contacts[0].expires == 120  # the default
+    clock[0] += 119
+    ok = r.register(register(2, "<sip:100@h>;expires=99999"), "100", ("h", 1), "t")
+    assert ok.contacts[0].expires == 3600  # the maximum
+    assert len(r.bindings("100")) == 1
+    clock[0] += 3600
+    assert r.bindings("100") == []
+    late = r.register(register(3, "<sip:100@h>", ("Expires", "junk")), "100", ("h", 1), "t")
+    assert late.contacts[0].expires == 120
+
+
+def test_a_late_copy_of_an_old_register_is_refused() -> None:
+    r = registrar([0.0])
+    assert r.register(register(5, "<sip:100@h>"), "100", ("h", 1), "t").status == 200
+    assert r.register(register(4, "<sip:100@h>;expires=0"), "100", ("h", 1), "t").status == 500
+    assert len(r.bindings("100")) == 1
+
+
+def test_too_many_phones() -> None:
+    r = registrar([0.0])
+    for n in range(8):
+        assert r.register(register(n, f"<sip:100@h{n}>"), "100", ("h", 1), "t").status == 200
+    assert r.register(register(9, "<sip:100@h9>"), "100", ("h", 1), "t").status == 403
+
+
+def test_status_table_in_both_languages() -> None:
+    r = registrar([0.0])
+    r.register(register(1, "<sip:100@h>"), "100", ("h", 1), "t")
+    table = r.status()
+    assert str(table).splitlines()[1].split("  ")[0] == "Registered (idle)"
+    language("fr")
+    assert "Enregistré (inoccupé)" in table._repr_html_()
+    assert "<caption>Etat des extensions</caption>" in table._repr_html_()
+
+
+def test_names_are_escaped() -> None:
+    config = PbxConfig(("127.0.0.1", 5060), ("127.0.0.1", 5060), (Extension("1", "<script>"),))
+    assert "<script>" not in Registrar(config, lambda: 0.0).status()._repr_html_()
+
+
+def test_configuration_mistakes_speak() -> None:
+    address = ("127.0.0.1", 5060)
+    with pytest.raises(PbxError, match="100 is used by two"):
+        PbxConfig(address, address, (Extension("100", "A"), Extension("100", "B")))
+    with pytest.raises(PbxError, match="100 is used by two"):
+        PbxConfig(address, address, (Extension("100", "A"), Extension("101", "B", auth_id="100")))
+    with pytest.raises(PbxError, match="cannot be dialled"):
+        Extension("1 0", "A")
+    with pytest.raises(PbxError, match="must rise"):
+        PbxConfig(address, address, expires_min_s=0)
+    with pytest.raises(PbxError, match="Allowed: 3cx, rfc"):
+        PbxConfig(address, address, profile="asterisk")  # type: ignore[arg-type]
+
+
+def test_secrets_stay_out_of_repr() -> None:
+    text = repr(PbxConfig(("127.0.0.1", 1), ("127.0.0.1", 1), (Extension("1", "A", auth_password="s3cret", voicemail_pin="7978"),)))
+    assert "s3cret" not in text
+    assert "7978" not in text

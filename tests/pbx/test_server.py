@@ -1,0 +1,175 @@
+"""Requests that are not a plain call: OPTIONS, MESSAGE, unknown methods, faults, torture."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+
+from labkit.sip.message import Request
+from tests.pbx.office import Office, play
+
+
+def test_options() -> None:
+    async def scene(o: Office) -> None:
+        o.bob.send(o.bob.request("OPTIONS", "101"))
+        ok = await o.bob.response(200)
+        assert "INVITE" in (ok.headers.get("Allow") or "")
+        assert ok.headers.get("Accept") == "application/sdp"
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("method", "status"), [("PUBLISH", 405), ("NOTIFY", 405), ("REFER", 405), ("DANCE", 501), ("BYE", 481)])
+def test_what_is_not_served(method: str, status: int) -> None:
+    async def scene(o: Office) -> None:
+        o.bob.send(o.bob.request(method, "101"))
+        refused = await o.bob.response(status)
+        assert ("Allow" in refused.headers) == (status != 481)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "UPDATE", "INFO", "REFER", "NOTIFY"])
+def test_inside_a_dialog_that_does_not_exist(method: str) -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request(method, "101")
+        request.headers.set("To", "<sip:101@h>;tag=gone")
+        o.bob.send(request)
+        await o.bob.response(481)
+
+    play(scene)
+
+
+def test_old_cseq_inside_the_call() -> None:
+    async def scene(o: Office) -> None:
+        invite, ok, _ = await o.connected()
+        info = o.bob.in_dialog("INFO", invite, ok)
+        info.headers.set("CSeq", "1 INFO")
+        o.bob.send(info)
+        await o.bob.response(500)
+
+    play(scene)
+
+
+def test_required_extensions() -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("INVITE", "101", body=o.bob.sdp)
+        request.headers.append("Require", "100rel, teleport")
+        o.bob.send(request)
+        refused = await o.bob.response(420)
+        assert refused.headers.get("Unsupported") == "100rel, teleport"
+
+    play(scene)
+
+
+def test_max_forwards() -> None:
+    async def scene(o: Office) -> None:
+        await o.alice.register()
+        request = o.bob.request("INVITE", "101", body=o.bob.sdp)
+        request.headers.set("Max-Forwards", "0")
+        o.bob.send(request)
+        o.bob.send(o.bob.again(request, await o.bob.response(407)))
+        await o.bob.response(483)
+
+    play(scene)
+
+
+def test_the_same_request_on_two_paths() -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("OPTIONS", "101")
+        o.bob.send(request)
+        await o.bob.response(200)
+        request.headers.set("Via", o.bob.via())
+        o.bob.send(request)
+        await o.bob.response(482)
+
+    play(scene)
+
+
+def test_strange_bodies() -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("INVITE", "101", body=b"hello")
+        request.headers.set("Content-Type", "text/plain")
+        o.bob.send(request)
+        challenge = await o.bob.response(407)
+        o.bob.send(o.bob.again(request, challenge))
+        assert (await o.bob.response(415)).headers.get("Accept") == "application/sdp"
+
+    play(scene)
+
+
+def test_message_between_phones() -> None:
+    async def scene(o: Office) -> None:
+        await o.alice.register()
+        request = o.bob.request("MESSAGE", "101", body="à midi?".encode())
+        request.headers.set("Content-Type", "text/plain;charset=UTF-8")
+        o.bob.send(request)
+        o.bob.send(o.bob.again(request, await o.bob.response(407)))
+        text = await o.alice.ask("MESSAGE")
+        assert (text.body.decode(), text.headers.get("Content-Type")) == ("à midi?", "text/plain;charset=UTF-8")
+        o.alice.reply(text, 202)
+        await o.bob.response(202)
+
+    play(scene)
+
+
+def test_bad_messages_are_answered_with_the_reason() -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("OPTIONS", "101")
+        request.headers.remove("Call-ID")
+        o.bob.send(request)
+        refused = await o.bob.response(400)
+        assert "Call-ID is missing" in (refused.headers.get("Warning") or "")
+        other = Request("OPTIONS", "tel:101", o.bob.request("OPTIONS", "101").headers)
+        o.bob.send(other)
+        await o.bob.response(416)
+        o.bob.send_raw(bytes(o.bob.request("OPTIONS", "101")).replace(b"sip:101@", b"sip:101@ ", 1))
+        await o.bob.response(400)
+        o.bob.send_raw(bytes(o.bob.request("OPTIONS", "101")).replace(b" SIP/2.0\r", b" SIP/7.0\r", 1))
+        await o.bob.response(505)
+
+    play(scene)
+
+
+def test_torture_and_mutations_never_stop_it(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every torture message and two thousand mutations of ordinary ones; then a normal registration still works."""
+    caplog.set_level(logging.ERROR, "labkit.pbx")
+    chance = random.Random(4475)
+
+    async def scene(o: Office) -> None:
+        for path in sorted((corpus / "rfc4475" / "dat").glob("*.dat")):
+            o.bob.send_raw(path.read_bytes())
+        samples = [
+            bytes(o.bob.request(m, "101", body=o.bob.sdp)) for m in ("INVITE", "REGISTER", "OPTIONS", "BYE", "CANCEL", "ACK", "MESSAGE")
+        ]
+        samples.append(bytes(o.bob.request("OPTIONS", "101").response(200, to_tag="x")))
+        for _ in range(250):
+            for sample in samples:
+                o.bob.send_raw(mutate(sample, chance))
+            o.paul.send(o.paul.request("OPTIONS", "102"))
+            await o.paul.response(200)
+        await o.alice.register()
+
+    play(scene)
+    assert caplog.records == []
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        at = chance.randrange(len(changed))
+        kind = chance.randrange(4)
+        if kind == 0:
+            changed[at] = chance.randrange(256)
+        elif kind == 1:
+            del changed[at : at + chance.randint(1, 30)]
+        elif kind == 2:
+            changed[at:at] = changed[at : at + chance.randint(1, 30)] * chance.randint(1, 3)
+        else:
+            changed[at:at] = chance.choice([b"\r\n", b'"', b"<", b";", b",", b"\0", b"%", b"99999999999", b" "])
+        if not changed:
+            break
+    return bytes(changed)
