@@ -1,0 +1,86 @@
+"""The command line: tables and ladders of a capture, verdicts, one sentence for each mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from labkit import cli
+from tests.grading.scene import Scene, whole_part
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_part().save(tmp_path_factory.mktemp("cli") / "part1.pcapng")
+
+
+def test_ladder_is_printed_or_drawn(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ladder", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert [word for word in ("REGISTER", "407", "INVITE", "180", "BYE") if word not in printed] == []
+    assert cli.main(["ladder", str(file), "-o", str(tmp_path / "x.svg")]) == 0
+    assert "<title" in (tmp_path / "x.svg").read_text("utf-8")
+
+
+def test_calls_and_streams_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rtp", str(file), "--json"]) == 0
+    streams = json.loads(capsys.readouterr().out)
+    assert [(stream["Src IP addr"], stream["Pkts"], stream["Lost"]) for stream in streams] == [
+        ("127.5.1.100", 20, 0),
+        ("127.5.1.101", 20, 0),
+    ]
+    assert cli.main(["calls", str(file), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_tables_for_people(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rtp", str(file)]) == 0
+    assert "Mean Jitter(ms)" in capsys.readouterr().out
+    empty = Scene()
+    empty.register(empty.bob, "100")
+    assert cli.main(["--language", "fr", "calls", str(empty.save(tmp_path / "empty.pcapng"))]) == 0
+    assert capsys.readouterr().out == "Cette capture ne contient rien de tel.\n"
+
+
+def test_voices_are_decoded(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audio", str(file), "--out", str(tmp_path / "voices")]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in paths] == ["voice-0-127.5.1.100-to-127.5.1.101.wav", "voice-1-127.5.1.101-to-127.5.1.100.wav"]
+    with wave.open(str(paths[0])) as voice:
+        assert (voice.getframerate(), voice.getnframes()) == (8000, 20 * 160)
+
+
+def test_check_judges(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "1.3", "udp/5060", "--capture", str(file)]) == 0
+    assert "is right (1/1)" in capsys.readouterr().out
+    assert cli.main(["check", "1.6", "202"]) == 1
+    assert "answers a REFER" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ladder", "nowhere.pcapng"], "nowhere.pcapng"),
+        (["check", "9.9", "x"], "There is no question 9.9"),
+        (["audio", "FILE", "--out", "FILE"], "cannot be used"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], says: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(file) if argument == "FILE" else argument for argument in arguments]) == 1
+    said = capsys.readouterr()
+    assert not said.out and says in said.err and len(said.err.splitlines()) == 1
+
+
+def test_a_pipe_that_closes_is_no_error(file: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "labkit.cli", "ladder", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
