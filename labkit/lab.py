@@ -28,7 +28,7 @@ from labkit import texts
 from labkit.errors import LabError, LabkitError
 from labkit.lab_capture import LiveCapture
 from labkit.lab_wire import LabWire
-from labkit.net.background import Background
+from labkit.net.background import Background, together
 from labkit.net.plan import Host
 from labkit.net.wire import Wire
 from labkit.pbx.config import Extension, PbxConfig
@@ -121,7 +121,7 @@ class Lab:
         pbx, *hosts = await wire.add_hosts(names)
         await wire.add_laptop()
         await wire.open_sip(pbx)
-        await asyncio.gather(self._start_pbx(pbx), *map(self._start_phone, self.extensions, hosts, [pbx] * len(hosts)))
+        await together(self._start_pbx(pbx), *map(self._start_phone, self.extensions, hosts, [pbx] * len(hosts)))
 
     async def _start_pbx(self, host: Host) -> None:
         self._pbx = Pbx(

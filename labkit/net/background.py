@@ -13,6 +13,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def together(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Run all at once; when one fails or this is cancelled, cancel the others and wait until each has cleaned up.
+
+    ``asyncio.gather`` would return at the first failure and leave the others to themselves.
+    """
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+
+
 class Background:
     """An asyncio loop on a daemon thread."""
 

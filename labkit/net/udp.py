@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from labkit.errors import WireError
 from labkit.net.plan import Address as Address
@@ -46,8 +47,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
             await self._closed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # not its subclass in every version of asyncio
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         self._received(data, addr)

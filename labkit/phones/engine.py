@@ -29,7 +29,8 @@ from labkit.phones.sdp_ports import shift_ports
 POLL_MS = 10
 LEGS = 4
 """Call legs that the wheel was compiled for."""
-TCP_NODELAY = (6, 1)
+BUSY = 171001
+"""PJSIP_EBUSY."""
 MEDIA_DIRECTIONS = {
     pj.PJMEDIA_DIR_NONE: "none",
     pj.PJMEDIA_DIR_ENCODING: "send",
@@ -133,6 +134,8 @@ class EngineAccount(pj.Account):
         self.engine = engine
 
     def onRegState(self, prm: pj.OnRegStateParam) -> None:
+        if prm.code // 100 == 2 and prm.expiration:
+            self.engine.later(self.engine.ask_for_messages)
         self.engine.report("registration", code=int(prm.code), reason=prm.reason, expires=int(prm.expiration), status=int(prm.status))
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
@@ -158,9 +161,10 @@ class Engine:
         self._transport = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, self._transport_config(config))
         self._endpoint.libStart()
         self.do_codecs(config["codecs"])
+        self._registration: Message = {}
+        self._asked_for_messages = False
         self._account = EngineAccount(self)
         self._account.create(self._account_config(config, f"{config['number']}@{config['domain']}", {}))
-        self._registration: Message = {}
         self._direct = EngineAccount(self)
         self._direct.create(self._account_config(config, f"{config['number']}@{self._face}:{self._face_port}", {}))
 
@@ -212,13 +216,12 @@ class Engine:
             account.sipConfig.contactForced = f"<sip:{config['number']}@{self._face}:{self._face_port}>"
         return account
 
-    @staticmethod
-    def _apply(account: pj.AccountConfig, registration: Message) -> None:
+    def _apply(self, account: pj.AccountConfig, registration: Message) -> None:
         account.regConfig.registrarUri = f"sip:{registration['domain']}"
         account.regConfig.timeoutSec = registration["expires_s"]
         account.regConfig.retryIntervalSec = account.regConfig.firstRetryIntervalSec = 0
         account.regConfig.dropCallsOnFail = False
-        account.mwiConfig.enabled = registration["mailbox"]
+        account.mwiConfig.enabled = self._asked_for_messages
         credentials = pj.AuthCredInfo("digest", "*", registration["auth_id"], 0, registration["password"])
         account.sipConfig.authCreds = pj.AuthCredInfoVector([credentials])
 
@@ -263,10 +266,23 @@ class Engine:
 
     def do_register(self, **registration: Any) -> None:
         if registration != self._registration:
-            config = self.pipe.config
-            self._account.modify(self._account_config(config, f"{config['number']}@{registration['domain']}", registration))
             self._registration = registration
-        self._account.setRegistration(True)
+            self._modify()
+        try:
+            self._account.setRegistration(True)
+        except pj.Error as error:
+            if error.status != BUSY:  # the change of configuration has begun to register by itself; its answer is the one to report
+                raise
+
+    def _modify(self) -> None:
+        config, registration = self.pipe.config, self._registration
+        self._account.modify(self._account_config(config, f"{config['number']}@{registration['domain']}", registration))
+
+    def ask_for_messages(self) -> None:
+        """Subscribe to message-summary, once the PBX knows the phone: told before, the library would not wait for that."""
+        if self._registration["mailbox"] and not self._asked_for_messages:
+            self._asked_for_messages = True
+            self._modify()
 
     def do_unregister(self) -> None:
         self._account.setRegistration(False)

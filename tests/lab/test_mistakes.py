@@ -138,7 +138,8 @@ def test_a_cut_wire_is_said_and_the_capture_so_far_opens(tmp_path: Path) -> None
 def test_the_wires_end_is_a_wire_error_here_too() -> None:
     with Lab() as lab:
         lab.phone("BOB").register()
+        before = len(lab.capture.open())  # brings to disk what a kill would lose: the last tenth of a second
         lab.wire.cut()
         with pytest.raises(WireError, match="no packet passes any more"):
             lab.phone("BOB").register()
-        assert lab.capture.open().messages
+        assert len(lab.capture.open()) >= before > 3
