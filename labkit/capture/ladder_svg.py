@@ -17,9 +17,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2")
 MEDIA = "#999999"
 
-TIME, GAP, HEAD, ROW, LEGEND = 90, 230, 58, 38, 20
-LETTER = 6.4
-"""Width of a letter in pixels, about."""
+TIME, SIDE, HEAD, ROW, LEGEND = 90, 70, 58, 38, 20
+NARROWEST_GAP, WIDEST_GAP = 180, 330
+LETTER, ENDS = 6.4, 26
+"""Pixels of a letter, about, and of what the two ends of an arrow take."""
+SQUEEZED = 1.3
+"""How much too long a label may be to be drawn whole, with its letters closer together."""
 
 
 def colour(dialog: int) -> str:
@@ -32,9 +35,11 @@ def dashes(dialog: int) -> str:
 
 def render(ladder: Ladder) -> str:
     """A stand-alone SVG document that may also be put into HTML."""
-    columns = [TIME + GAP // 2 + number * GAP for number in range(max(len(ladder.columns), 1))]
+    gap = _gap(ladder)
+    columns = [TIME + SIDE + number * gap for number in range(max(len(ladder.columns), 1))]
     bottom = HEAD + ROW * len(ladder.rows) + 12
-    width, height = columns[-1] + GAP // 2, bottom + LEGEND * (len(ladder.dialogs) + 1) + 8
+    beyond = max((len(row.label) * 7 + 140 for row in ladder.rows if row.source == row.target), default=SIDE)
+    width, height = columns[-1] + beyond, bottom + LEGEND * (len(ladder.dialogs) + 1) + 8
     key = f"ladder-{crc32(repr((ladder.columns, ladder.rows)).encode()):08x}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{key}-t {key}-d" viewBox="0 0 {width} {height}" '
@@ -55,6 +60,12 @@ def render(ladder: Ladder) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+def _gap(ladder: Ladder) -> int:
+    """Between two hosts, so wide that the longest label fits between its ends."""
+    needed = [(len(row.label) * LETTER + ENDS) / abs(row.source - row.target) for row in ladder.rows if row.source != row.target]
+    return max(NARROWEST_GAP, min(WIDEST_GAP, round(max(needed, default=0.0))))
+
+
 def _escape(words: str) -> str:
     """Escaped, and without the control characters that XML forbids."""
     return escape("".join(c if c >= " " or c in "\n\t" else "" if c == "\r" else "\ufffd" for c in words), quote=True)
@@ -72,12 +83,13 @@ def _row(row: Row, top: int, columns: list[int]) -> str:
 
 
 def _label(row: Row, middle: float, baseline: int, room: float) -> str:
-    words = row.label
+    words, squeeze = row.label, ""
     if len(words) * LETTER > room:
-        words = words[: max(int(room / LETTER) - 1, 1)] + "…"
+        words = words if len(words) * LETTER <= room * SQUEEZED else words[: max(int(room * SQUEEZED / LETTER) - 1, 1)] + "…"
+        squeeze = f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"'
     # The white rim keeps a label readable where it crosses the line of a host.
     rim = 'stroke="#ffffff" stroke-width="3" paint-order="stroke"'
-    return f'<text x="{middle:.0f}" y="{baseline}" text-anchor="middle" fill="#111111" {rim}>{_escape(words)}</text>'
+    return f'<text x="{middle:.0f}" y="{baseline}" text-anchor="middle" fill="#111111" {rim}{squeeze}>{_escape(words)}</text>'
 
 
 def _port(at: int, y: int, port: int, anchor: str) -> str:
@@ -110,7 +122,7 @@ def _arrow(row: Row, y: int, columns: list[int]) -> str:
     number = f'<circle cx="{start}" cy="{y}" r="7" fill="#ffffff" stroke="{stroke}"/>'
     number += f'<text x="{start}" y="{y + 3}" text-anchor="middle" font-size="9" fill="#111111">{row.dialog + 1}</text>'
     line = f'<line x1="{start}" y1="{y}" x2="{tip - 6 * way}" y2="{y}" {style}/>'
-    return line + _head(tip, y, way, stroke) + number + ports + _label(row, (start + tip) / 2, y - 5, abs(tip - start) - 24)
+    return line + _head(tip, y, way, stroke) + number + ports + _label(row, (start + tip) / 2, y - 5, abs(tip - start) - ENDS)
 
 
 def _band(row: Row, y: int, columns: list[int]) -> str:
@@ -123,7 +135,7 @@ def _band(row: Row, y: int, columns: list[int]) -> str:
     left, right = sorted((start, tip - 9 * way))
     body = f'<rect x="{left}" y="{y - 3}" width="{right - left}" height="6" fill="{MEDIA}" stroke="#555555" stroke-width="0.5"/>'
     head = f'<polygon points="{tip},{y} {tip - 12 * way},{y - 7} {tip - 12 * way},{y + 7}" fill="#555555"/>'
-    return body + head + ports + _label(row, (start + tip) / 2, y - 6, abs(tip - start) - 24)
+    return body + head + ports + _label(row, (start + tip) / 2, y - 6, abs(tip - start) - ENDS)
 
 
 def _legend(ladder: Ladder, top: int) -> list[str]:

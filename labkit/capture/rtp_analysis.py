@@ -13,9 +13,9 @@ lost       (last sequence number received - first + 1) - packets: duplicates low
 Clock rates are taken in whole kHz, as Wireshark does (44 for 44.1).  Packets without a clock (telephone-event, unknown types) keep jitter
 and skew as they were.  Minimum, mean and maximum leave out the first packet, packets with the marker, comfort noise and what follows it.
 
-A timestamp before that of the first packet is "incorrect": the packet is left out of everything but bandwidth and expected.  Wireshark
-before 4.0 subtracted it *unsigned* instead, so that one tick backwards was 2^32 - 1 ticks forwards and the jitter absurd; ``older=True``
-does as it did.
+A timestamp before that of the first packet is "incorrect": the packet shows the figures of the one before and takes no part in them.
+Wireshark before 4.0 subtracted it *unsigned* instead, so that one tick backwards was 2^32 - 1 ticks forwards and the jitter absurd;
+``older=True`` does as it did.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def analyse(
     ticks = (timestamp - timestamp[0]) & 0xFFFFFFFF
     incorrect = np.zeros(count, np.bool_) if older else ticks >= 1 << 31
     kept = np.flatnonzero(~incorrect)
-    delta, jitter, skew = (np.zeros(count) for _ in range(3))
-    delta[kept], jitter[kept], skew[kept] = _delta_jitter_skew(time_ms[kept], ticks[kept], clock[kept])
+    held = np.cumsum(~incorrect) - 1
+    delta, jitter, skew = (values[held] for values in _delta_jitter_skew(time_ms[kept], ticks[kept], clock[kept]))
 
     noise = np.isin(payload_type, COMFORT_NOISE)
     after_noise = np.concatenate(([False], noise[:-1]))
@@ -101,10 +101,9 @@ def analyse(
     of_delta, of_jitter = np.flatnonzero(regular), np.flatnonzero(regular & (clock > 0))
 
     extended = extended_sequence(sequence)
-    highest = np.maximum.accumulate(extended[kept])
-    wrong_sequence = np.zeros(count, np.bool_)
-    wrong_sequence[kept[1:]] = extended[kept[1:]] != highest[:-1] + 1
-    expected = _expected(sequence)
+    highest = np.maximum.accumulate(np.where(incorrect, extended.min(), extended))
+    wrong_sequence = np.concatenate(([False], extended[1:] != highest[:-1] + 1))
+    expected = _expected(sequence[kept], int(sequence[-1]))
     unique = len(np.unique(extended))
     return Analysis(
         delta=delta,
@@ -144,9 +143,9 @@ def _delta_jitter_skew(time_ms: Floats, ticks: Ints, clock: Ints) -> tuple[Float
     return delta, jitter, (nominal - arrival)[last_clocked]
 
 
-def _expected(sequence: Ints) -> int:
+def _expected(sequence: Ints, last: int) -> int:
     """Wireshark's count: a cycle of 65536 begins whenever a number is below the first one after one above it, a late packet's too."""
-    first, last = int(sequence[0]), int(sequence[-1])
+    first = int(sequence[0])
     side = np.sign(sequence - first)
     if first == 0:  # nothing is below it: the step from 65535 to 0 tells
         side[1:][(sequence[1:] == 0) & (sequence[:-1] == 65535)] = -1

@@ -66,7 +66,8 @@ def plot(stream: RtpStream) -> Plot:
     lower.set_xlabel(text("capture.time_axis"))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    upper.set_ylim(min(0.0, float(figures.delta.min()) * 1.1), max(1.0, float(figures.delta.max()) * 1.1))
+    lower.set_ylim(0.0, max(1.0, float(figures.jitter.max()) * 1.1))
     title = f"{source}:{sport} → {destination}:{dport}  {stream.payload}"
     upper.set_title(title)
     alt = text(

@@ -148,7 +148,7 @@ class RtpStream:
 
     def statuses(self) -> list[str]:
         """Wireshark's remark on every packet, ``✓`` when it has none."""
-        f, marked, noise = self.figures, self.marker.tolist(), 0
+        f, marked = self.figures, self.marker.tolist()
         wrong, incorrect = f.wrong_sequence.tolist(), f.wrong_timestamp.tolist()
         remarks, voice, before = [], -1, -1
         for place, number in enumerate(self.payload_type.tolist()):
@@ -156,7 +156,6 @@ class RtpStream:
             changed = number not in COMFORT_NOISE and voice not in (-1, number)
             if number in COMFORT_NOISE:
                 remarks.append(f"Comfort noise (PT={number}, {'RFC 3389' if number == 13 else 'reserved'})")
-                noise += 1
             elif wrong[place]:
                 remarks.append("Wrong sequence number")
             elif changed:
@@ -166,7 +165,7 @@ class RtpStream:
             elif before in COMFORT_NOISE and not marked[place]:
                 remarks.append("Marker missing?")
             else:
-                remarks.append(f"PT={number} telephone/event" if event else OK)
+                remarks.append(f"PT={number} telephone/event" if event and place else OK)
             voice = voice if number in COMFORT_NOISE else number
             before = number
         return remarks
