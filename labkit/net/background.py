@@ -20,12 +20,14 @@ async def together(*coroutines: Coroutine[Any, Any, object]) -> None:
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        await asyncio.gather(*tasks)
-    except BaseException:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
         for task in tasks:
-            task.cancel()
+            task.cancel()  # does nothing to one that has ended
         await asyncio.wait(tasks)
-        raise
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 class Background:
