@@ -36,7 +36,7 @@ def ladder(arguments: Arguments) -> int:
     """Print the ladder of a capture, or draw it into a file (.svg, .png, .mmd, .txt)."""
     from labkit.capture.capture import Capture
 
-    drawn = Capture.open(arguments.file).ladder()
+    drawn = Capture.open(arguments.file).ladder(call=arguments.call)
     if arguments.out:
         drawn.save(arguments.out)
     else:
@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--codec", default="PCMU", help="the codec of the phones (default: PCMU)")
     made = command(ladder)
     made.add_argument("file", type=Path)
+    made.add_argument("--call", type=int, metavar="N", help="only this call, by its row in 'labkit calls' (from 0)")
     made.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg, .png, .mmd (Mermaid) or .txt")
     for function in (calls, rtp):
         made = command(function)

@@ -23,6 +23,8 @@ def test_ladder_is_printed_or_drawn(file: Path, tmp_path: Path, capsys: pytest.C
     assert cli.main(["ladder", str(file)]) == 0
     printed = capsys.readouterr().out
     assert [word for word in ("REGISTER", "407", "INVITE", "180", "BYE") if word not in printed] == []
+    assert cli.main(["ladder", str(file), "--call", "0"]) == 0
+    assert "REGISTER" not in capsys.readouterr().out
     assert cli.main(["ladder", str(file), "-o", str(tmp_path / "x.svg")]) == 0
     assert "<title" in (tmp_path / "x.svg").read_text("utf-8")
 

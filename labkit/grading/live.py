@@ -126,11 +126,15 @@ def registration(capture: Capture) -> Seen:
 
 
 def challenge(capture: Capture) -> Seen:
-    """The codes that challenged a REGISTER."""
+    """The codes that challenged a REGISTER; the numbers in CSeq are no codes."""
     codes = sorted({record.status for record in capture.messages if record.method == "REGISTER" and record.status in (401, 407)} - {None})
     if not codes:
         return _missing("grading.q1_1.no_challenge")
-    return Seen(facts=(Feedback("grading.q1_5.fact", {"codes": ", ".join(str(code) for code in codes)}),))
+    counted = Feedback("grading.q1_5.cseq")
+    return Seen(
+        mistakes=tuple((number, counted) for number in sorted({_cseq(record) for record in _registers(capture)})),
+        facts=(Feedback("grading.q1_5.fact", {"codes": ", ".join(str(code) for code in codes)}),),
+    )
 
 
 def confirmation(capture: Capture) -> Seen:

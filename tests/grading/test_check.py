@@ -57,6 +57,7 @@ def test_right_answers(number: str, capture: Capture) -> None:
         ("1.4", "INVITE", "wrong", "INVITE begins a call"),
         ("1.4", "REGISTER or INVITE", "partly", "INVITE begins a call"),
         ("1.5", 200, "wrong", "200 confirms a registration"),
+        ("1.5", "CSeq 2", "wrong", "only counts requests"),
         ("1.6", 202, "wrong", "answers a REFER"),
         ("1.6", "200 and 202", "partly", "answers a REFER"),
         ("1.7", ["INVITE", "200"], "partly", "up to message 2"),
