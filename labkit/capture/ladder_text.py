@@ -58,7 +58,7 @@ def _row(row: Row, columns: list[int]) -> list[str]:
     left, right = sorted((columns[row.source], columns[row.target]))
     room = right - left - 3
     lines = []
-    for number, words in enumerate(textwrap.wrap(row.label, room) or [""]):
+    for number, words in enumerate(textwrap.wrap(row.label, room, break_on_hyphens=False) or [""]):
         line = _bars(columns)
         # A label lies over the hosts that its arrow passes.
         _put(line, left + 1, " " * (right - left - 1) if len(columns) > 2 else line[left + 1])
@@ -83,7 +83,7 @@ def _to_itself(row: Row, columns: list[int], time: str) -> list[str]:
     at = columns[row.source]
     words = f"↻ {row.source_port} – {row.target_port} {row.label}"
     lines = []
-    for number, part in enumerate(textwrap.wrap(words, max(WIDTH - at - 3, 30))):
+    for number, part in enumerate(textwrap.wrap(words, max(WIDTH - at - 3, 30), break_on_hyphens=False)):
         line = _bars(columns)
         line += [" "] * max(at + 2 + len(part) - len(line), 0)
         _put(line, at + 2, part)

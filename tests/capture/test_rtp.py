@@ -146,13 +146,14 @@ def test_noisy_streams_as_tshark_prints_them(tool: Tool, tmp_path: Path) -> None
     assert compare_streams(tool("tshark"), path) == 5
 
 
-def sharkd_items(sharkd: str, path: Path, ssrc: int) -> list[dict[str, object]]:
-    tap = f"rtp-analyse:{ALICE}_4002_{BOB}_4000_0x{ssrc:x}"
-    orders = [{"method": "load", "params": {"file": str(path)}}, {"method": "tap", "params": {"tap0": tap}}]
+def sharkd_items(sharkd: str, path: Path, ssrcs: list[int]) -> list[list[dict[str, object]]]:
+    """Per stream, what sharkd says of each packet."""
+    orders: list[dict[str, object]] = [{"method": "load", "params": {"file": str(path)}}]
+    orders += [{"method": "tap", "params": {"tap0": f"rtp-analyse:{ALICE}_4002_{BOB}_4000_0x{ssrc:x}"}} for ssrc in ssrcs]
     lines = "\n".join(json.dumps({"jsonrpc": "2.0", "id": n, **order}) for n, order in enumerate(orders, 1)) + "\n"
     done = subprocess.run([sharkd, "-"], input=lines, capture_output=True, text=True, check=False, timeout=60)
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return answers[1]["result"]["taps"][0]["items"]  # type: ignore[no-any-return]
+    return [answer["result"]["taps"][0]["items"] for answer in answers[1:]]
 
 
 @pytest.mark.parametrize("source", ["cases", "noisy"])
@@ -160,8 +161,8 @@ def test_every_packet_as_sharkd_gives_it(source: str, tool: Tool, tmp_path: Path
     sharkd = tool("sharkd")
     path = tmp_path / "made.pcapng"
     path.write_bytes(pcapng(made(CASES) if source == "cases" else noisy(3, 700)))
-    for stream in Capture.open(path).streams:
-        items = sharkd_items(sharkd, path, stream.ssrc)
+    streams = Capture.open(path).streams
+    for stream, items in zip(streams, sharkd_items(sharkd, path, [stream.ssrc for stream in streams]), strict=True):
         table = stream.analysis
         assert list(table.columns) == [
             "Packet",
