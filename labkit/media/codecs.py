@@ -46,8 +46,13 @@ _MOST_FRAMES = 64
 """Frames of a payload that are decoded; more is no voice packet."""
 
 
-def supported(name: str) -> bool:
-    return name.upper() in CODECS
+RATES = range(4000, 192_001)
+"""Clock rates that a voice may have, in Hz."""
+
+
+def supported(name: str, clock_rate: int = 8000) -> bool:
+    """Whether :class:`Decoder` decodes this encoding at this clock rate in Hz."""
+    return name.upper() in CODECS and clock_rate in RATES
 
 
 class Decoder:
@@ -56,11 +61,11 @@ class Decoder:
     def __init__(self, name: str, clock_rate: int, channels: int = 1) -> None:
         """``name``, ``clock_rate`` and ``channels`` as in rtpmap; :class:`MediaError` for a codec that is not decoded."""
         self.name = name.upper()
-        if self.name not in CODECS:
-            raise MediaError("media.unknown_codec", codec=name, known=", ".join(sorted(CODECS)))
+        if not supported(name, clock_rate):
+            raise MediaError("media.unknown_codec", codec=f"{name}/{clock_rate}", known=", ".join(sorted(CODECS)))
         self.codec = CODECS[self.name]
         self.rate = self.codec.rate or clock_rate
-        self._channels = channels
+        self._channels = max(channels, 1)
         self._context: Any = None
 
     def decode(self, payload: bytes) -> Samples:
