@@ -30,6 +30,7 @@ VERSIONS = ((3, 12), (3, 11))  # PJSIP's wheels end at 3.12, labkit's syntax beg
 TOOLS = {
     "chromium": "chromium",
     "sipp": "sip-tester",
+    "sharkd": "wireshark-common",
     "tshark": "tshark",
 }
 
