@@ -43,14 +43,13 @@ from enum import Enum
 from typing import TypeAlias
 
 from labkit.pbx.config import Extension
-from labkit.pbx.events import Kind, PbxEvent
+from labkit.pbx.events import CancelUpdate, Confirm, Connect, Disconnect, Fail, Kind, LegEvent, PbxEvent, Ring, Update
 from labkit.pbx.incoming import IncomingLeg
-from labkit.pbx.leg import CancelUpdate, Confirm, Connect, Disconnect, Fail, Leg, LegEvent, Ring, Update
+from labkit.pbx.leg import Leg
 from labkit.pbx.outgoing import OutgoingLeg
 from labkit.pbx.session_id import SessionId
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import Request, Response
-from labkit.sip.transaction import Transaction
 from labkit.sip.uri import SipUri
 
 
@@ -310,8 +309,3 @@ def best(refusals: list[Fail]) -> Fail:
         return status // 100, helpful.index(status) if status in helpful else len(helpful), 1 if status == 408 else 0
 
     return min(refusals, key=rank)
-
-
-def transaction_owner(transaction: Transaction) -> Leg | None:
-    """The leg whose INVITE a transaction carries."""
-    return transaction.user if isinstance(transaction.user, Leg) else None

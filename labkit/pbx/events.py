@@ -1,9 +1,16 @@
-"""What a PBX tells its owner while it works: one small record each time something happened that a screen could show."""
+"""What happens, in two vocabularies.
+
+:class:`PbxEvent` is for the owner of a PBX: one small record each time something happened that a screen could show.  The others are for a
+call: what the phone of one leg did (:mod:`labkit.pbx.leg` has the table).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from labkit.sip.message import Request, Response, SipMessage
+from labkit.sip.transaction import Transaction
 
 Kind = Literal["registered", "unregistered", "expired", "refused", "calling", "ringing", "connected", "updated", "failed", "ended"]
 
@@ -17,3 +24,57 @@ class PbxEvent:
     peer: str = ""
     code: int | None = None
     """The SIP status code, where one belongs to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The phone rings, or sends early media."""
+
+    message: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """The phone was answered."""
+
+    message: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The phone has our answer."""
+
+    message: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The phone asks something inside the call."""
+
+    message: Request
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUpdate:
+    """The phone takes its re-INVITE back."""
+
+    message: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """The phone hung up; no message when it fell silent."""
+
+    message: SipMessage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The phone did not take the call."""
+
+    status: int
+    message: Response | None = None
+
+
+LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.pbx.leg import CancelUpdate, Disconnect, Leg, Owner
+from labkit.pbx.events import CancelUpdate, Disconnect
+from labkit.pbx.leg import Leg, Owner
 from labkit.pbx.stack import SipStack
 from labkit.sip.dialog import Dialog, DialogState
 from labkit.sip.message import Request, Response, SipMessage

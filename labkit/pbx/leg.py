@@ -1,7 +1,7 @@
 """A leg: one dialog between the PBX and one phone, from the first INVITE to the last BYE.
 
 A call has two or more legs (:mod:`labkit.pbx.call`).  A leg knows SIP and nothing of the other legs: it turns messages into the abstract
-events below and gives them to its owner, and the owner tells it what to do in the same words.
+events of :mod:`labkit.pbx.events` and gives them to its owner, and the owner tells it what to do in the same words.
 
 =========== =========================================== ==========================================
 event       the phone did this                          the owner orders this
@@ -23,15 +23,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from labkit.errors import SipError
 from labkit.net.udp import Address
+from labkit.pbx.events import CancelUpdate, Confirm, Disconnect, LegEvent, Update
 from labkit.pbx.stack import Answered, SipStack
 from labkit.sip.dialog import Dialog, DialogState
-from labkit.sip.message import Request, Response, SipMessage
-from labkit.sip.transaction import State, Transaction, cancel
+from labkit.sip.message import Request, Response, SipMessage, cancel
+from labkit.sip.transaction import State, Transaction
 
 ALLOW = "INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, SUBSCRIBE, UPDATE, INFO, MESSAGE"
 # What a message of one leg hands to the other beside its body.  Everything else is that leg's own business and stays there.
@@ -45,46 +45,6 @@ PASSED = (
     "Reason",
     "Warning",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    message: Response
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    message: Response
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    message: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    message: Request
-    transaction: Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class CancelUpdate:
-    message: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    message: SipMessage | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    status: int
-    message: Response | None = None
-
-
-LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail
 
 
 class Owner(Protocol):

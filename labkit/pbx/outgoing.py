@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from labkit.errors import SipError
-from labkit.pbx.leg import ALLOW, Connect, Fail, Leg, Ring
+from labkit.pbx.events import Connect, Fail, Ring
+from labkit.pbx.leg import ALLOW, Leg
 from labkit.sip.dialog import Dialog, DialogState
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import Headers, Request, Response, SipMessage

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from labkit.errors import SipError
 from labkit.net.udp import Address
 from labkit.pbx.auth import Authenticator
-from labkit.pbx.call import Call, transaction_owner
+from labkit.pbx.call import Call
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.events import PbxEvent
 from labkit.pbx.incoming import IncomingLeg
@@ -145,10 +145,10 @@ class Pbx:
 
     def _cancel(self, request: Request, transaction: Transaction) -> None:
         invite = self._stack.transactions.cancelled(request)
-        leg = transaction_owner(invite) if invite is not None else None
         if invite is None:
             self._reply(transaction, 481)
             return
+        leg = invite.user if isinstance(invite.user, Leg) else None  # none: the INVITE was refused before it became a call
         # §9.2: the To tag of the 200 to CANCEL is that of the INVITE's response.
         self._stack.respond(transaction, request.response(200, to_tag=leg.tag if leg is not None else self._stack.token(4)))
         if leg is not None:

@@ -137,9 +137,8 @@ class Headers:
         twin.lines = list(self.lines)
         return twin
 
-    def parsed(self, name: str, read: Callable[[Headers], T]) -> T:
-        """``read(self)``, remembered until a header of that name changes."""
-        key = key_of(name)
+    def parsed(self, key: str, read: Callable[[Headers], T]) -> T:
+        """``read(self)``, remembered until a header of that name (long, in lower case) changes."""
         if key not in self._parsed:
             self._parsed[key] = read(self)
         return cast(T, self._parsed[key])

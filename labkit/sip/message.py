@@ -139,6 +139,32 @@ class Response(SipMessage):
         return f"SIP/2.0 {self.status} {self.reason}"
 
 
+def _sibling(method: str, request: Request, to: str | None) -> Request:
+    """ACK and CANCEL belong to an INVITE: same URI, top Via, From, Call-ID, CSeq number and Route (§9.1, §17.1.1.3)."""
+    headers = Headers([("Via", str(request.via)), ("Max-Forwards", "70")])
+    headers.copy_from(request.headers, "Route", "From")
+    if to is None:
+        headers.copy_from(request.headers, "To")
+    else:
+        headers.append("To", to)
+    headers.copy_from(request.headers, "Call-ID")
+    headers.append("CSeq", f"{request.cseq.number} {method}")
+    return Request(method, request.uri, headers)
+
+
+def ack(invite: Request, refusal: Response) -> Request:
+    """The ACK for a response of 300 to 699: part of the INVITE transaction, with the To of the response (§17.1.1.3)."""
+    return _sibling("ACK", invite, refusal.headers.get("To"))
+
+
+def cancel(invite: Request, *, cause: int | None = None) -> Request:
+    """The CANCEL for an INVITE (§9.1), with a Reason such as ``SIP;cause=200`` (RFC 3326: answered elsewhere) if one is given."""
+    request = _sibling("CANCEL", invite, None)
+    if cause is not None:
+        request.headers.append("Reason", f'SIP;cause={cause};text="{"Call completed elsewhere" if cause == 200 else reason_phrase(cause)}"')
+    return request
+
+
 def parse(data: bytes) -> Request | Response:
     """Read one datagram (§18.3); raises :class:`MalformedMessage`, whose ``sip_message`` is set when it can still be answered.
 
@@ -165,9 +191,7 @@ def content_length(message: SipMessage) -> int | None:
 def parse_head(data: bytes) -> tuple[Request | Response, bytes]:
     """The start line and the headers, and the octets after the empty line."""
     head, end, rest = data.partition(b"\r\n\r\n")
-    if not end:
-        raise MalformedMessage("sip.no_end_of_headers")
-    lines = head.split(b"\r\n")
+    lines = (head if end else head.rstrip(b"\r\n")).split(b"\r\n")
     headers = Headers()
     kept = headers.lines
     wrong: bytes | None = None
@@ -183,6 +207,8 @@ def parse_head(data: bytes) -> tuple[Request | Response, bytes]:
             continue
         kept.append((key_of(name), line))
     message = _start(lines[0], headers)
+    if not end:
+        raise MalformedMessage("sip.no_end_of_headers", sip_message=message)
     if wrong is not None:
         raise MalformedMessage("sip.bad_header", sip_message=message, header="?", value=decode(wrong)[:200])
     return message, rest

@@ -43,8 +43,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from labkit.sip.message import Headers, Request, Response
-from labkit.sip.status import reason
+from labkit.sip.message import Request, Response, ack
 
 
 class State(Enum):
@@ -313,32 +312,6 @@ class Transaction:
 
 def event_of(status: int) -> Event:
     return PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE
-
-
-def _sibling(method: str, request: Request, to: str | None) -> Request:
-    """ACK and CANCEL belong to an INVITE: same URI, top Via, From, Call-ID, CSeq number and Route (§9.1, §17.1.1.3)."""
-    headers = Headers([("Via", str(request.via)), ("Max-Forwards", "70")])
-    headers.copy_from(request.headers, "Route", "From")
-    if to is None:
-        headers.copy_from(request.headers, "To")
-    else:
-        headers.append("To", to)
-    headers.copy_from(request.headers, "Call-ID")
-    headers.append("CSeq", f"{request.cseq.number} {method}")
-    return Request(method, request.uri, headers)
-
-
-def ack(invite: Request, refusal: Response) -> Request:
-    """The ACK for a response of 300 to 699: part of the INVITE transaction, with the To of the response (§17.1.1.3)."""
-    return _sibling("ACK", invite, refusal.headers.get("To"))
-
-
-def cancel(invite: Request, *, cause: int | None = None) -> Request:
-    """The CANCEL for an INVITE (§9.1), with a Reason such as ``SIP;cause=200`` (RFC 3326: answered elsewhere) if one is given."""
-    request = _sibling("CANCEL", invite, None)
-    if cause is not None:
-        request.headers.append("Reason", f'SIP;cause={cause};text="{"Call completed elsewhere" if cause == 200 else reason(cause)}"')
-    return request
 
 
 def diagram(table: Table) -> str:

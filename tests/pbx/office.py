@@ -67,7 +67,7 @@ def play(scene: Callable[[Office], Awaitable[None]], **settings: Any) -> None:
         await pbx.start()
         phones = [await Peer(e.number, e.auth_password, address).start("127.0.0.1") for e in EXTENSIONS]
         try:
-            await scene(Office(pbx, *phones, events))
+            await scene(Office(pbx, phones[0], phones[1], phones[2], events))
         finally:
             await pbx.close()
             for phone in phones:

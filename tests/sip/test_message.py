@@ -82,12 +82,19 @@ def test_leading_empty_lines_are_skipped() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\r\n\r\n", b"hello", b"INVITE sip:a@b SIP/2.0\r\n", b"SIP/2.0 99 x\r\n\r\n", b"SIP/2.0 2000 x\r\n\r\n", b"\0\0\0\0\r\n\r\n"],
+    [b"", b"\r\n\r\n", b"hello", b"SIP/2.0 99 x\r\n\r\n", b"SIP/2.0 2000 x\r\n\r\n", b"\0\0\0\0\r\n\r\n"],
 )
 def test_garbage_has_nobody_to_answer(data: bytes) -> None:
     with pytest.raises(MalformedMessage) as caught:
         parse(data)
     assert caught.value.sip_message is None
+
+
+def test_without_the_empty_line_it_can_still_be_answered() -> None:
+    with pytest.raises(MalformedMessage, match="no empty line") as caught:
+        parse(INVITE.partition(b"\r\n\r\n")[0] + b"\r\n")
+    assert caught.value.sip_message is not None
+    assert caught.value.sip_message.call_id == "c1"
 
 
 def test_a_value_cannot_smuggle_a_header() -> None:

@@ -73,10 +73,7 @@ def judge(data: bytes) -> int | str | None:
         message = parse(data)
         validate(message)
     except SipError as error:
-        answerable = getattr(error, "sip_message", None) is None or isinstance(error.sip_message, Request)
-        is_response = data.lstrip(b"\r\n").startswith(b"SIP/")
-        assert is_response or answerable
-        return "drop" if is_response else error.status
+        return "drop" if data.startswith(b"SIP/") else error.status
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.sip.message import Request, Response, parse
+from labkit.sip.message import Request, Response, cancel, parse
 from labkit.sip.transaction import (
     CLIENT,
     INVITE_CLIENT,
@@ -17,7 +17,6 @@ from labkit.sip.transaction import (
     Table,
     TimedOut,
     Transaction,
-    cancel,
     diagram,
 )
 from labkit.sip.transactions import Transactions
