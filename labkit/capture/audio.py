@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 JUMP = 2.0
 """Seconds by which the RTP clock may run ahead of the arrival times; beyond it the clock was set anew and arrival times count."""
-LONGEST = 6 * 3600.0
+LONGEST = 2 * 3600.0
 """Seconds of one sound."""
 
 
 def decode_stream(stream: RtpStream) -> Sound:
-    """The voice in ``stream``; :class:`MediaError` when no payload type is one that labkit decodes, or it is longer than six hours."""
+    """The voice in ``stream``; :class:`MediaError` when no payload type is one that labkit decodes, or it is longer than two hours."""
     types = stream.payload_types
-    voices = [
-        n for n in stream.payload_type.tolist() if not types.is_event(n) and n not in COMFORT_NOISE and supported(types.encoding(n)[0])
-    ]
+    decoders = {
+        number: Decoder(*types.encoding(number))
+        for number in np.unique(stream.payload_type).tolist()
+        if number not in COMFORT_NOISE and supported(*types.encoding(number)[:2])
+    }
+    voices = [number for number in stream.payload_type.tolist() if number in decoders]
     if not voices:
         raise MediaError("media.no_voice", payload=stream.payload)
-    decoders = {number: Decoder(*types.encoding(number)) for number in set(voices)}
     rate = decoders[int(np.bincount(voices).argmax())].rate
 
     extended = extended_sequence(stream.sequence)
