@@ -3,17 +3,17 @@
 A call has two or more legs (:mod:`labkit.pbx.call`).  A leg knows SIP and nothing of the other legs: it turns messages into the abstract
 events of :mod:`labkit.pbx.events` and gives them to its owner, and the owner tells it what to do in the same words.
 
-=========== =========================================== ==========================================
-event       the phone did this                          the owner orders this
-=========== =========================================== ==========================================
-Ring        180, 183 ... to our INVITE                  ``ring``: send the same to the caller
-Connect     200 to our INVITE                           ``connect``: send 200 to the caller
-Confirm     ACK for our 200                             ``confirm``: send ACK, if it still waits
-Update      re-INVITE, UPDATE, INFO, MESSAGE            ``update``: send the same
-CancelUpdate CANCEL of a re-INVITE                      ``cancel_update``
-Disconnect  BYE, or CANCEL before the answer            ``disconnect``: send BYE, CANCEL or 487
-Fail        300 to 699 to our INVITE, or silence (408)  ``fail``: send it to the caller
-=========== =========================================== ==========================================
+============  ==========================================  =========================================
+event         the phone did this                          the owner orders this
+============  ==========================================  =========================================
+Ring          180, 183 ... to our INVITE                  ``ring``: send the same to the caller
+Connect       200 to our INVITE                           ``connect``: send 200 to the caller
+Confirm       ACK for our 200                             ``confirm``: send ACK, if one still waits
+Update        re-INVITE, UPDATE, INFO, MESSAGE            ``update``: send the same
+CancelUpdate  CANCEL of a re-INVITE                       ``cancel_update``: send CANCEL
+Disconnect    BYE, or CANCEL before the answer            ``disconnect``: send BYE, CANCEL or 480
+Fail          300 to 699 to our INVITE, or silence (408)  ``fail``: send it to the caller
+============  ==========================================  =========================================
 
 This class is the part inside the dialog.  How a leg begins is in :mod:`labkit.pbx.incoming` (the phone calls) and
 :mod:`labkit.pbx.outgoing` (the PBX calls the phone).
@@ -71,7 +71,8 @@ class Leg:
         self._pending: Transaction | None = None  # their INVITE that we have not answered yet
         self._unconfirmed: Transaction | None = None  # their INVITE whose 2xx has no ACK yet
         self._repeat: asyncio.TimerHandle | None = None
-        self._bye_waits: SipMessage | bool = False
+        self._bye_waits = False  # our BYE must wait for the ACK of our 2xx
+        self._bye_source: SipMessage | None = None  # what the other leg said when it ended, for its Reason
         self._ack_due: int | None = None  # CSeq of our INVITE whose 2xx waits for the other leg's ACK body
         self._ack_sent: tuple[int, bytes, Address] | None = None
 
@@ -131,8 +132,8 @@ class Leg:
         if waiting is None or waiting.request.cseq.number != ack.cseq.number:
             return  # a copy, or the ACK of something else: absorbed
         self._stop_repeating()
-        if self._bye_waits is not False:
-            self._send_bye(self._bye_waits if isinstance(self._bye_waits, SipMessage) else None)
+        if self._bye_waits:
+            self._send_bye()
         else:
             self.owner.handle(self, Confirm(ack))
 
@@ -175,10 +176,10 @@ class Leg:
         def again() -> None:
             nonlocal pause
             if self.stack.now - started >= 64 * timers.t1 - 0.001:
+                known = self.ended
                 self._stop_repeating()
-                unheard = self._bye_waits is not False or self.ended
-                self._send_bye(None)
-                if not unheard:
+                self._send_bye()
+                if not known:
                     self.owner.handle(self, Disconnect(None))
                 return
             self.stack.respond(transaction, response)
@@ -275,22 +276,21 @@ class Leg:
         """End the dialog from our side: BYE, or later, when §15 forbids it before the ACK."""
         if self.ended or self.dialog is None:
             return
-        self.ended = True
+        self.ended, self._bye_source = True, source
         if self._pending is not None:
             self.answer(self._pending, 487)
         if self._unconfirmed is not None:
-            self._bye_waits = source or True  # §15: the callee MUST NOT send BYE before it has the ACK
-            return
-        self._send_bye(source)
+            self._bye_waits = True  # §15: the callee MUST NOT send BYE before it has the ACK
+        else:
+            self._send_bye()
 
-    def _send_bye(self, source: SipMessage | None) -> None:
+    def _send_bye(self) -> None:
         assert self.dialog is not None
-        self.ended = True
-        self._bye_waits = False
+        self.ended, self._bye_waits = True, False
         self.confirm(None)
         bye = self.dialog.request("BYE")
-        if source is not None:
-            bye.headers.copy_from(source.headers, "Reason")
+        if self._bye_source is not None:
+            bye.headers.copy_from(self._bye_source.headers, "Reason")
         self._dress(bye, None)
         self._send(bye, lambda response: self._forget() if response is None or response.status >= 200 else None)
 

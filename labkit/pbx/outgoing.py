@@ -86,7 +86,7 @@ class OutgoingLeg(Leg):
         if not self._accepted(self._invite, response):
             return  # a copy
         if self._cancelling:
-            self._send_bye(None)  # it crossed our CANCEL
+            self._send_bye()  # it crossed our CANCEL
         else:
             self.owner.handle(self, Connect(response))
 
@@ -125,7 +125,12 @@ class OutgoingLeg(Leg):
         self._cancel_sent = True
         self._cancel(invitation, self._cause)
         # §9.1: when no final response follows in 64·T1, the INVITE counts as cancelled.
-        self.stack.later(64 * self.stack.timers.t1, lambda: None if self.answered else self._forget())
+        self.stack.later(64 * self.stack.timers.t1, self._give_up_waiting)
+
+    def _give_up_waiting(self) -> None:
+        if not self.answered and self.invitation is not None:
+            self.stack.transactions.forget(self.invitation)
+            self._forget()
 
     def disconnect(self, source: SipMessage | None = None) -> None:
         if self.answered:

@@ -120,6 +120,8 @@ class SipStack:
         message: Request | Response | None = None
         try:
             message = parse(data)
+            if isinstance(message, Response):
+                validate(message)  # a bad response is dropped before it can move a transaction (RFC 4475 §3.1.2.5)
             self._do(self.transactions.receive(message, source, self.now))
         except MalformedMessage as error:
             if isinstance(error.sip_message, Request):

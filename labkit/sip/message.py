@@ -20,7 +20,7 @@ from labkit.sip.uri import SipUri
 _NAME = re.compile(rf"[{TOKEN}]+".encode())
 _METHOD = re.compile(rf"[{TOKEN}]+")
 _VERSION = re.compile(r"SIP/\d+\.\d+", re.IGNORECASE)
-_ONLY_ONCE = ("call-id", "from", "to", "cseq", "max-forwards", "content-length", "content-type")
+_ONLY_ONCE = ("Call-ID", "From", "To", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")
 
 
 class MalformedMessage(SipError):
@@ -244,7 +244,7 @@ def validate(message: Request | Response) -> None:
     headers = message.headers
     for name in _ONLY_ONCE:
         if len(headers.get_all(name)) > 1:
-            raise SipError("sip.repeated_header", header=name.title())
+            raise SipError("sip.repeated_header", header=name)
     vias = [Via.parse(item) for value in headers.get_all("Via") for item in split_commas(value)]
     if not vias:
         raise SipError("sip.missing_header", header="Via")

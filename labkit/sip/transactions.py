@@ -103,6 +103,12 @@ class Transactions:
         """The INVITE that a CANCEL is for (§9.2): its branch and sent-by with the method INVITE."""
         return self._servers.get(server_key(cancel, method="INVITE"))
 
+    def forget(self, transaction: Transaction) -> None:
+        """Drop a transaction that its user no longer waits for (§9.1: a cancelled INVITE without a final response)."""
+        transaction.state = TERMINATED
+        transaction.due.clear()
+        self._after(transaction, [])
+
     @property
     def next_timer(self) -> float | None:
         """When :meth:`timeout` has something to do, or ``None``."""

@@ -534,3 +534,53 @@ def test_impostors() -> None:
         assert isinstance(request, Request)
 
     play(scene)
+
+
+def test_a_phone_that_ignores_the_cancel_is_forgotten() -> None:
+    async def scene(o: Office) -> None:
+        await o.alice.register()
+        invite = await o.bob.invite("101")
+        await o.bob.response(100)
+        o.alice.reply(await o.alice.ask("INVITE"), 180)
+        await o.bob.response(180)
+        o.bob.send(o.bob.cancel(invite))
+        await o.bob.response(200)
+        o.bob.send(o.bob.ack(invite, await o.bob.response(487)))
+        await o.alice.ask("CANCEL")
+        for _ in range(500):
+            if not len(o.pbx._stack.transactions) and not o.pbx._legs:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("something of the call is still remembered")
+
+    play(scene)
+
+
+def test_nothing_is_remembered_of_an_ended_call() -> None:
+    async def scene(o: Office) -> None:
+        invite, ok, _ = await o.connected()
+        o.bob.send(o.bob.in_dialog("BYE", invite, ok))
+        await o.bob.response(200)
+        o.alice.reply(await o.alice.ask("BYE"), 200)
+        for _ in range(500):
+            if not len(o.pbx._stack.transactions) and not o.pbx._legs:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("something of the call is still remembered")
+
+    play(scene)
+
+
+def test_a_malformed_answer_is_dropped_and_the_next_good_one_counts() -> None:
+    async def scene(o: Office) -> None:
+        await o.alice.register()
+        await o.bob.invite("101")
+        await o.bob.response(100)
+        ringing = await o.alice.ask("INVITE")
+        bad = ringing.response(486, to_tag="t101")
+        bad.headers.set("To", '"never closed <sip:101@h>;tag=t101')
+        o.alice.send(bad)
+        o.alice.reply(ringing, 180)
+        await o.bob.response(180)
+
+    play(scene)
