@@ -1,11 +1,11 @@
-"""A call: two legs joined by a few events.  A back-to-back user agent (RFC 7092), in about two hundred lines.
+"""A call: two legs joined by a few events.  A back-to-back user agent (RFC 7092).
 
 BOB dials 101.  His phone sends INVITE to the PBX, and the PBX does not pass it on: it sends an INVITE of its own to ALICE's phone, with
 its own Call-ID, tags and CSeq.  There are two dialogs, and in each of them the PBX is one of the two ends.  What happens on one leg is
 repeated on the other, in the other leg's own words::
 
       BOB                     PBX                    ALICE
-       │  INVITE  F1 ─────────►│                       │
+       │  INVITE ─────────────►│                       │
        │◄────────── 100 Trying │                       │
        │                       │ INVITE (new) ────────►│
        │                       │◄───────── 180 Ringing │      Ring

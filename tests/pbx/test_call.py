@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from labkit.pbx.call import TABLE, Call, CallState
 from labkit.sip.message import Request, Response
 from tests.pbx.office import Office, play
 
@@ -584,3 +585,9 @@ def test_a_malformed_answer_is_dropped_and_the_next_good_one_counts() -> None:
         await o.bob.response(180)
 
     play(scene)
+
+
+def test_the_table_names_methods_that_exist_and_nothing_leaves_the_end() -> None:
+    assert all(callable(getattr(Call, f"_{work}")) for row in TABLE.values() for _, work in row.values())
+    assert TABLE[CallState.ENDED] == {}
+    assert set(TABLE) == set(CallState)
