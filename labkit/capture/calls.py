@@ -12,6 +12,7 @@ from functools import cached_property
 
 from labkit.capture.info import shown
 from labkit.capture.sip_records import Address, SipRecord
+from labkit.capture.table import html_table
 from labkit.sip.message import Request
 
 COLUMNS = (
@@ -176,6 +177,9 @@ class Call:
             self.talk,
             len(self.legs),
         )
+
+    def _repr_html_(self) -> str:
+        return html_table(COLUMNS, [self.row(lambda ip, _: ip)])
 
     def __repr__(self) -> str:
         size = f"{len(self.messages)} packets in {len(self.legs)} legs"

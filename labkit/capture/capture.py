@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,8 +252,8 @@ class Capture:
             raise CaptureError("capture.cannot_write", path=str(path), reason=error.strerror or str(error)) from error
         return path
 
-    def __repr__(self) -> str:
-        line = text(
+    def _summary(self) -> str:
+        return text(
             "capture.summary",
             name=self.name or "capture",
             packets=len(self),
@@ -261,4 +262,13 @@ class Capture:
             calls=len(self.call_list),
             streams=len(self.streams),
         )
-        return f"<Capture {line}>" + (f" {self.damage}" if self.damage else "")
+
+    def __repr__(self) -> str:
+        return f"<Capture {self._summary()}>" + (f" {self.damage}" if self.damage else "")
+
+    def _repr_html_(self) -> str:
+        from labkit.capture.calls import COLUMNS
+        from labkit.capture.table import html_table
+
+        calls = html_table(COLUMNS, [call.row(self.host_of) for call in self.call_list]) if self.call_list else ""
+        return f"<p>{escape(self._summary())}</p>" + (f"<p>{escape(self.damage)}</p>" if self.damage else "") + calls

@@ -21,10 +21,11 @@ class _Datagram:
     pieces: dict[int, bytes] = field(default_factory=dict)
     total: int | None = None
     held: int = 0
+    refused: bool = False
 
     def add(self, offset: int, more: bool, piece: bytes) -> bytes | None:
         """Take one piece; the whole once it is complete."""
-        if offset + len(piece) > LONGEST or offset in self.pieces:
+        if self.refused or offset + len(piece) > LONGEST or offset in self.pieces:
             return None
         self.pieces[offset] = piece
         self.held += len(piece)
@@ -34,7 +35,8 @@ class _Datagram:
             return None
         whole, at = [], 0
         for start in sorted(self.pieces):
-            if start != at:
+            if start != at:  # as many bytes as there should be, and still a gap: pieces overlap
+                self.refused = True
                 return None
             whole.append(self.pieces[start])
             at += len(self.pieces[start])

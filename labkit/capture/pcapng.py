@@ -20,6 +20,8 @@ MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION_HEADER, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, NAME_RESOLUTION, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 4, 6
 OPT_END, OPT_COMMENT, IF_TSRESOL, IF_TSOFFSET = 0, 1, 9, 14
 NRB_IPV4, NRB_IPV6 = 1, 2
+MOST_SECTIONS = 10_000
+"""Of one file; more would only cost time."""
 
 
 @dataclass
@@ -111,6 +113,8 @@ class _Reader:
         magic = bytes(self.data[offset + 8 : offset + 12])
         if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
             raise self._broken("capture.damaged", offset)
+        if len(self.sections) == MOST_SECTIONS:
+            raise self._broken("capture.damaged", offset)
         self.sections.append(_Section("<" if magic[0] == 0x4D else ">"))
         return self.sections[-1]
 
@@ -143,14 +147,14 @@ class _Reader:
 
     def records(self) -> Records:
         parts = [self._section_records(section) for section in self.sections if section.packets or section.runs]
-        start, captured, length, time_ns, link, end = (
-            (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [_NONE] * 6
-        )
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.empty(0, np.int64)] * 7
+        start, captured, end = columns[0], columns[1], columns[5]
         overflow = np.flatnonzero(start + captured > end)
         if len(overflow):  # a packet longer than its block: believe nothing after it
             whole = int(overflow[0])
             self.damage = CaptureError("capture.damaged", packets=whole, offset=int(start[whole]))
-            start, captured, length, time_ns, link, end = (column[:whole] for column in (start, captured, length, time_ns, link, end))
+            columns = [column[:whole] for column in columns]
+        start, captured, length, time_ns, link, end, big_endian = columns
         return Records(
             data=self.data,
             start=start,
@@ -159,13 +163,13 @@ class _Reader:
             time_ns=time_ns,
             link=link,
             names=self.names,
-            comments=self._comments(start, captured, end),
+            comments=self._comments(start, captured, end, big_endian),
             section_comments=tuple(self.section_comments),
             damage=self.damage,
         )
 
     def _section_records(self, section: _Section) -> tuple[Ints, ...]:
-        """Start, captured, length, time, link type and end of block of every packet of ``section``."""
+        """Start, captured, length, time, link type, end of block and byte order of every packet of ``section``."""
         offsets = section.offsets()
         head = rows(self.buffer, offsets, 28).view(section.order + "u4").astype(np.int64)
         kind, end = head[:, 0], offsets + head[:, 1] - 4
@@ -177,30 +181,28 @@ class _Reader:
             number = np.where(kind == OBSOLETE_PACKET, number >> 16, number)
         known = section.interfaces or [_Interface(-1, 1 << 32)]
         number = np.where(number < len(known), number, len(known) - 1)
-        link = np.array([interface.link for interface in known], np.int64)[number]
-        snap = np.array([interface.snap for interface in known], np.int64)[number]
+        link, snap, resolution, offset_s = (
+            np.array(values, np.int64)[number] for values in zip(*((i.link, i.snap, i.resolution, i.offset_s) for i in known), strict=True)
+        )
         ticks = (head[:, 3] << 32) | head[:, 4]
         time_ns = np.zeros(len(offsets), np.int64)
-        for index, interface in enumerate(known):
-            mine = (number == index) & ~simple
-            time_ns[mine] = _nanoseconds(ticks[mine], interface.resolution) + interface.offset_s * 1_000_000_000
+        for unit in np.unique(resolution).tolist():
+            mine = (resolution == unit) & ~simple
+            time_ns[mine] = _nanoseconds(ticks[mine], unit) + offset_s[mine] * 1_000_000_000
         start = offsets + np.where(simple, 12, 28)
         captured = np.where(simple, np.minimum(np.minimum(head[:, 2], snap), end - start), head[:, 5])
-        return start, captured, np.where(simple, head[:, 2], head[:, 6]), time_ns, link, end
+        length = np.where(simple, head[:, 2], head[:, 6])
+        return start, captured, length, time_ns, link, end, np.full(len(offsets), section.order == ">", np.int64)
 
-    def _comments(self, start: Ints, captured: Ints, end: Ints) -> dict[int, str]:
+    def _comments(self, start: Ints, captured: Ints, end: Ints, big_endian: Ints) -> dict[int, str]:
         options = start + captured + (-captured % 4)
         comments: dict[int, str] = {}
-        order_of = [(section.offsets()[-1], section.order) for section in self.sections if section.packets or section.runs]
         for index in np.flatnonzero(options + 4 <= end).tolist():
-            order = next((order for last, order in order_of if start[index] <= last + 28), "<")
+            order = ">" if big_endian[index] else "<"
             found = [value for code, value in self._options(order, int(options[index]), int(end[index])) if code == OPT_COMMENT]
             if found:
                 comments[index] = "\n".join(value.decode("utf-8", "replace") for value in found)
         return comments
-
-
-_NONE = np.empty(0, np.int64)
 
 
 def _nanoseconds(ticks: Ints, resolution: int) -> Ints:

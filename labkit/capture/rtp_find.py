@@ -105,7 +105,8 @@ def _streams(source: Ints, destination: Ints, ssrc: Ints) -> list[Ints]:
         else:  # two streams in one bucket
             _, which = np.unique(keys, axis=1, return_inverse=True)
             which = np.ravel(which)
-            groups += [members[which == number] for number in range(int(which.max()) + 1)]
+            sorted_ = np.argsort(which, kind="stable")
+            groups += np.split(members[sorted_], np.flatnonzero(np.diff(which[sorted_])) + 1)
     return groups
 
 

@@ -7,8 +7,9 @@ was sent.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class SipRecord:
     raw: bytes
     error: str = ""
     """Why the message is malformed; empty when it is not."""
-    retransmission: bool = field(default=False)
+    retransmission: bool = False
 
     @property
     def is_request(self) -> bool:
@@ -99,6 +100,9 @@ class SipRecord:
     def text(self) -> str:
         """The whole message as text."""
         return self.raw.decode("utf-8", "replace")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.text)}</pre>"
 
     def __repr__(self) -> str:
         (source, sport), (destination, dport) = self.source, self.destination

@@ -29,6 +29,10 @@ class _Direction:
     """The sequence number that comes next."""
     buffer: bytearray = field(default_factory=bytearray)
     waiting: dict[int, bytes] = field(default_factory=dict)
+    searched: int = 0
+    """Bytes of the buffer in which the end of the headers is not; 0 before the start line has been looked at."""
+    total: int = 0
+    """Length of the message at the front, once its headers are whole."""
     ignored: bool = False
 
     def segment(self, sequence: int, payload: bytes) -> None:
@@ -50,33 +54,34 @@ class _Direction:
 
     def messages(self) -> Iterator[bytes]:
         """Cut whole SIP messages off the front (RFC 3261 §18.3: Content-Length frames them)."""
-        while self.buffer:
-            begin = len(self.buffer) - len(self.buffer.lstrip(b"\r\n"))
-            del self.buffer[:begin]  # RFC 5626 §4.4.1: keep-alives between messages
-            if not self.buffer:
-                return
-            if not _START.match(self.buffer[:4096]):
-                self._ignore()
-                return
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self.buffer) > LONGEST_MESSAGE:
-                    self._ignore()
-                return
-            length = _LENGTH.search(self.buffer[: end + 2])
-            total = end + 4 + (int(length[1]) if length else 0)
-            if total > LONGEST_MESSAGE:
-                self._ignore()
-                return
-            if len(self.buffer) < total:
-                return
-            yield bytes(self.buffer[:total])
-            del self.buffer[:total]
+        while self._frame() and len(self.buffer) >= self.total:
+            yield bytes(self.buffer[: self.total])
+            del self.buffer[: self.total]
+            self.total = self.searched = 0
 
-    def _ignore(self) -> None:
+    def _frame(self) -> bool:
+        """Whether the length of the message at the front is known."""
+        if self.total:
+            return True
+        if not self.searched:
+            del self.buffer[: len(self.buffer) - len(self.buffer.lstrip(b"\r\n"))]  # RFC 5626 §4.4.1: keep-alives between messages
+            if not self.buffer:
+                return False
+            if not _START.match(self.buffer[:4096]):
+                return self._ignore()
+        end = self.buffer.find(b"\r\n\r\n", max(self.searched - 3, 0))
+        if end < 0:
+            self.searched = len(self.buffer)
+            return self._ignore() if self.searched > LONGEST_MESSAGE else False
+        length = _LENGTH.search(self.buffer[: end + 2])
+        self.total = end + 4 + (int(length[1]) if length else 0)
+        return self._ignore() if self.total > LONGEST_MESSAGE else True
+
+    def _ignore(self) -> bool:
         self.ignored = True
         self.buffer.clear()
         self.waiting.clear()
+        return False
 
 
 def sip_over_tcp(layers: Layers) -> Iterator[tuple[int, bytes]]:

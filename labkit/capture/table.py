@@ -7,7 +7,8 @@ from html import escape
 
 
 def cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    """A value as a cell shows it: three decimals, nothing for ``None``."""
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
