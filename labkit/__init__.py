@@ -31,7 +31,7 @@ _HOME = {
     "check": "labkit.grading.check",
     "language": "labkit.texts",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
