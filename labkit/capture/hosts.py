@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from labkit.capture.info import shown
 from labkit.capture.records import Records
 
 
@@ -32,7 +33,7 @@ class Hosts:
     @classmethod
     def of(cls, records: Records) -> Hosts:
         blocks = [block for comment in records.section_comments for block in _blocks(comment)]
-        return cls(dict(records.names), blocks)
+        return cls({address: shown(name) for address, name in records.names.items()}, blocks)
 
     def host_of(self, ip: str, port: int) -> str:
         """The name of the host at this address and port; without a name, the address."""
@@ -58,7 +59,7 @@ def _blocks(comment: str) -> list[PortBlock]:
             for host in content.get("hosts", ()):
                 if host.get("ports"):
                     low, high = host["ports"]
-                    found.append(PortBlock(str(host["name"]), str(host["ip"]), int(low), int(high)))
+                    found.append(PortBlock(shown(str(host["name"])), str(host["ip"]), int(low), int(high)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue  # a comment of someone else's that only looks like ours
     return found

@@ -192,4 +192,4 @@ def _columns(capture: Capture, messages: list[SipRecord], flows: Iterable[RtpStr
         others = [host for host in order if host != server]
         left = [host for host in others if host in callers] or others[:1]
         order = [*left, server, *(host for host in others if host not in left)]
-    return [Column(shown(host), address[host]) for host in order]
+    return [Column(host, address[host]) for host in order]

@@ -190,7 +190,7 @@ def hostile() -> Capture:
     wicked = '</title><script>alert("x")</script>;#&`${}'
     message = sip(f"INVITE sip:{wicked.replace(' ', '')}@x SIP/2.0", call_id=f"<img src=x onerror=1>{wicked}", body=b"v=0\x00\x1b[31m<b>")
     answer = sip(f"SIP/2.0 486 {wicked}", "1 INVITE", call_id="<i>")
-    return capture([(0, udp(*ends, message)), (1, udp(*ends[::-1], answer))], hosts=((BOB, "<b>BOB</b>"), (PBX, "P;B#X")))
+    return capture([(0, udp(*ends, message)), (1, udp(*ends[::-1], answer))], hosts=((BOB, "<b>BOB</b>\x07"), (PBX, "P;B#X")))
 
 
 def test_network_text_is_never_markup() -> None:
