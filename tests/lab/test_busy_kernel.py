@@ -46,7 +46,9 @@ def test_no_packet_is_lost_or_late_while_a_cell_sorts_ten_million_numbers(tmp_pa
             arrivals += abs(deltas - 20).tolist()
         arrivals.sort()
         delays[name] = {"p50": round(arrivals[len(arrivals) // 2], 3), "p99": round(arrivals[int(len(arrivals) * 0.99)], 3)}
-    figure(f"RTP spacing off 20 ms, idle cell {json.dumps(delays['idle'])} ms; while sorting ({sorted_in.strip()}) {json.dumps(delays['busy'])} ms")
+    figure(
+        f"RTP spacing off 20 ms, idle cell {json.dumps(delays['idle'])} ms; while sorting ({sorted_in.strip()}) {json.dumps(delays['busy'])} ms"
+    )
 
 
 @only_on_linux
@@ -59,5 +61,7 @@ def test_an_interrupt_in_mid_call_kills_no_phone_and_no_wire(tmp_path: Path) -> 
         running.interrupt()
         assert "KeyboardInterrupt" in running.finish(cell)
         assert labkit_children(running.pid) == before
-        after = running.run("call.wait_seconds(0.5); print(call.state, lab.wire.alive, bob.alive, alice.alive)\nbob.hang_up(); print(call.state)")
+        after = running.run(
+            "call.wait_seconds(0.5); print(call.state, lab.wire.alive, bob.alive, alice.alive)\nbob.hang_up(); print(call.state)"
+        )
         assert after == "connected True True True\nended\n"

@@ -51,9 +51,7 @@ def pair(tmp_path: Path, mode: str) -> Iterator[Pair]:
                 return await PhoneProcess.start(config, ready, ready.sip_port, ready.rtp_ports, pbx.face, tmp_path / f"{config.name}.log")
 
             config = PhoneConfig(ready.name, {"BOB": "100", "ALICE": "101"}[ready.name], "secret")
-            phones.append(
-                Phone(config, address=ready.sip_face, server=pbx.sip_face, folder=tmp_path, runner=background, start=start)
-            )
+            phones.append(Phone(config, address=ready.sip_face, server=pbx.sip_face, folder=tmp_path, runner=background, start=start))
         await asyncio.gather(*(phone.plug_in() for phone in phones))
         return Pair(*phones, wire, background, tmp_path)
 

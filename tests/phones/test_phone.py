@@ -77,7 +77,9 @@ class TestOnePlan:
     def mode(self) -> str:
         return "pair"
 
-    @pytest.mark.parametrize(("code", "says"), [(486, "486 Busy Here. The called phone is busy"), (603, "603 Decline. The person declined")])
+    @pytest.mark.parametrize(
+        ("code", "says"), [(486, "486 Busy Here. The called phone is busy"), (603, "603 Decline. The person declined")]
+    )
     def test_a_refusal_names_the_code_and_its_meaning(self, pair: Pair, code: int, says: str) -> None:
         call = pair.bob.call_direct(pair.alice)
         pair.alice.reject(code)
