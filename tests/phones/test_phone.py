@@ -78,7 +78,7 @@ class TestOnePlan:
         return "pair"
 
     @pytest.mark.parametrize(
-        ("code", "says"), [(486, "486 Busy Here. The called phone is busy"), (603, "603 Decline. The person declined")]
+        ("code", "says"), [(486, "486 Busy Here. The called phone is"), (603, "603 Decline. The person declined")]
     )
     def test_a_refusal_names_the_code_and_its_meaning(self, pair: Pair, code: int, says: str) -> None:
         call = pair.bob.call_direct(pair.alice)
