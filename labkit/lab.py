@@ -87,7 +87,7 @@ class Lab:
         self.extensions = tuple(_extension(given) for given in extensions)
         self.folder = Path(folder).expanduser().resolve() if folder else Path(tempfile.mkdtemp(prefix="labkit-"))
         self._temporary = folder is None
-        self._options = {"profile": profile, "challenge_calls": challenge_calls}
+        self._options: dict[str, Any] = {"profile": profile, "challenge_calls": challenge_calls}
         self._student, self._addresses = student, addresses
         self._background = Background()
         self._phones: dict[str, Phone] = {}
