@@ -72,10 +72,11 @@ class Leg:
 
     @cached_property
     def refused(self) -> SipRecord | None:
-        """The last final response to an INVITE that is no 2xx and no challenge."""
+        """The last final response to the INVITE that is no 2xx; a challenge (401, 407) only when the caller gave up at it."""
         finals = [r for r in self.messages if r.status is not None and r.status >= 300 and r.cseq_method == "INVITE"]
-        last = finals[-1] if finals else None
-        return last if last is not None and (last.status not in (401, 407) or last is self.messages[-1]) else None
+        if not finals or any(_is(r, "INVITE") and r.number > finals[-1].number and finals[-1].status in (401, 407) for r in self.messages):
+            return None
+        return finals[-1]
 
     @cached_property
     def bye(self) -> SipRecord | None:

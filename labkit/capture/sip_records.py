@@ -18,6 +18,7 @@ from labkit.capture.streams import sip_over_tcp
 from labkit.errors import SipError
 from labkit.sip.message import Headers, MalformedMessage, Request, Response, parse_head
 from labkit.sip.sdp import Sdp
+from labkit.texts import text
 
 Address = tuple[str, int]
 Message = Request | Response
@@ -160,10 +161,10 @@ def read_message(data: bytes) -> tuple[Message, str] | None:
     length = message.headers.get("Content-Length") or ""
     if length.isascii() and length.isdecimal() and len(length) < 10:
         if int(length) > len(rest):
-            error = error or f"Content-Length {length} > {len(rest)}"
+            error = error or text("capture.body_short", length=length, found=len(rest))
         rest = rest[: int(length)]
     message.body = rest
-    return message, error or ("" if end else "no empty line after the headers")
+    return message, error or ("" if end else text("capture.headers_open"))
 
 
 def _headers(head: bytes) -> Headers:

@@ -17,7 +17,13 @@ from labkit.capture.layers import TCP, Layers
 SYN = 0x02
 LONGEST_MESSAGE = 1 << 22
 MOST_WAITING = 256
-_START = re.compile(rb"\s*(SIP/2\.0 |[A-Z]{1,20} [^\r\n]{1,2000} SIP/2\.0\r?\n|[A-Z]{1,20} (?![^\r\n]*HTTP/)[^\r\n]{0,2000}\Z)", re.ASCII)
+_START = re.compile(
+    rb"""SIP/2\.0[ ]                                    # a response
+    | [A-Z]{1,20}[ ][^\r\n]{1,2000}[ ]SIP/2\.0\r?\n  # a request
+    | [A-Z]{1,20}[ ](?![^\r\n]*HTTP/)[^\r\n]{0,2000}\Z  # perhaps one whose first line is still to come
+    | [A-Z/.02]{1,20}\Z""",
+    re.VERBOSE,
+)
 _LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d{1,7})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 

@@ -89,7 +89,9 @@ def test_a_challenge_does_not_refuse_the_call() -> None:
         (0.2, udp(*ends, sip("ACK sip:101@x SIP/2.0", call_id="one", to_tag="c"))),
     ]
     (call,) = calls(challenge).call_list
-    assert call.state == "REJECTED" or call.state == "CALL SETUP"
+    assert (call.state, call.comment) == ("REJECTED", "INVITE 407")
+    (call,) = calls([*challenge, (0.3, udp(*ends, sip("INVITE sip:101@x SIP/2.0", "2 INVITE", call_id="one")))]).call_list
+    assert (call.state, call.comment) == ("CALL SETUP", "INVITE")
     (call,) = calls(challenge + leg("one", *ends, MEDIA, 0.3)).call_list
     assert call.state == "COMPLETED" and call.post_dial_delay == pytest.approx(0.5)
 

@@ -87,11 +87,11 @@ def test_other_tcp_is_not_sip() -> None:
 @pytest.mark.parametrize(
     ("data", "start", "error"),
     [
-        (b"INVITE sip:b@x SIP/2.0\r\nCall-ID: 5\r\n", "INVITE sip:b@x SIP/2.0", "no empty line after the headers"),
+        (b"INVITE sip:b@x SIP/2.0\r\nCall-ID: 5\r\n", "INVITE sip:b@x SIP/2.0", "headers do not end with an empty line"),
         (
             sip("INVITE sip:b@x SIP/2.0").replace(b"Content-Length: 0", b"Content-Length: 9"),
             "INVITE sip:b@x SIP/2.0",
-            "Content-Length 9 > 0",
+            "Content-Length promises 9 bytes of body, 0 came",
         ),
         (sip("SIP/2.0 999 Odd", "1 INVITE"), "SIP/2.0 999 Odd", "SIP/2.0 999 Odd"),
         (sip("INVITE sip:b@x SIP/2.0", extra="no colon here\r\n"), "INVITE sip:b@x SIP/2.0", "no colon here"),
