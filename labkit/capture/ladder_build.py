@@ -43,7 +43,7 @@ def build(capture: Capture, wanted: Filter) -> Ladder:
         record for record in (wanted.call.messages if wanted.call else capture.messages) if _in_time(wanted, record.time, record.time)
     ]
     if wanted.methods is not None:
-        messages = [record for record in messages if _method(record) in wanted.methods]
+        messages = [record for record in messages if wanted.methods & _methods(record)]
     streams = _streams(capture, wanted) if wanted.rtp else []
     control = _rtcp(capture, wanted) if wanted.rtcp else []
     ends: list[Ends] = [(record.source, record.destination) for record in messages]
@@ -117,10 +117,10 @@ def label(record: SipRecord) -> str:
     return words + (f" ({text('capture.retransmission')})" if record.retransmission else "")
 
 
-def _method(record: SipRecord) -> str:
-    """The method whose exchange a message belongs to: an ACK goes with its INVITE."""
+def _methods(record: SipRecord) -> set[str]:
+    """The methods whose exchange a message belongs to: an ACK goes with its INVITE, too."""
     method = record.method.upper()
-    return "INVITE" if method == "ACK" else method
+    return {method, "INVITE"} if method == "ACK" else {method}
 
 
 def _in_time(wanted: Filter, start: float, end: float) -> bool:

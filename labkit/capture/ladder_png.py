@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 from labkit.capture.ladder import Arrow, Ladder, Row
 from labkit.capture.ladder_svg import MEDIA, colour
@@ -34,7 +35,9 @@ def render(ladder: Ladder) -> bytes:
     if len(rows) < len(ladder.rows):
         axes.text(-0.8, len(rows) + 0.2, f"… +{len(ladder.rows) - len(rows)}", fontsize=8)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Description": ladder.title})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # letters that the font lacks are drawn as boxes
+        figure.savefig(buffer, format="png", metadata={"Description": ladder.title})
     return buffer.getvalue()
 
 

@@ -119,6 +119,8 @@ def test_filters() -> None:
     assert said(cap.ladder(hosts=[PAUL])) == said(cap.ladder(hosts=["PAUL"]))
     assert {arrow.label.split()[0] for arrow in cap.ladder(methods=["bye"]).arrows} == {"BYE", "200"}
     assert said(cap.ladder(methods=["REGISTER"], hosts=["BOB"], rtp=False))[0] == "BOB>PBX REGISTER"
+    assert [arrow.label for arrow in cap.ladder(methods=["ACK"], rtp=False).arrows] == ["ACK", "ACK"]
+    assert len(cap.ladder(methods=["INVITE"]).arrows) == 10
     call = cap.ladder(call=0)
     assert len(call.arrows) == 14 and len(call.bands) == 2 and call.dialogs == ("one", "two")
     early = cap.ladder(start=0.1, end=0.14)
