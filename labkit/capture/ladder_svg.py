@@ -7,6 +7,7 @@ message is in the tooltip of its arrow.  Every text from the network is escaped.
 from __future__ import annotations
 
 from html import escape
+from math import ceil
 from zlib import crc32
 
 from labkit.capture.ladder import Arrow, Band, Ladder, Row
@@ -63,7 +64,7 @@ def render(ladder: Ladder) -> str:
 def _gap(ladder: Ladder) -> int:
     """Between two hosts, so wide that the longest label fits between its ends."""
     needed = [(len(row.label) * LETTER + ENDS) / abs(row.source - row.target) for row in ladder.rows if row.source != row.target]
-    return max(NARROWEST_GAP, min(WIDEST_GAP, round(max(needed, default=0.0))))
+    return max(NARROWEST_GAP, min(WIDEST_GAP, ceil(max(needed, default=0.0)) + 1))
 
 
 def _escape(words: str) -> str:
@@ -84,8 +85,9 @@ def _row(row: Row, top: int, columns: list[int]) -> str:
 
 def _label(row: Row, middle: float, baseline: int, room: float) -> str:
     words, squeeze = row.label, ""
-    if len(words) * LETTER > room:
-        words = words if len(words) * LETTER <= room * SQUEEZED else words[: max(int(room * SQUEEZED / LETTER) - 1, 1)] + "…"
+    if len(words) > room * SQUEEZED / LETTER:
+        words = words[: max(int(room * SQUEEZED / LETTER) - 1, 1)] + "…"
+    if len(words) * LETTER > room * 1.1:  # never for a label that may fit: it would be stretched
         squeeze = f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"'
     # The white rim keeps a label readable where it crosses the line of a host.
     rim = 'stroke="#ffffff" stroke-width="3" paint-order="stroke"'
