@@ -15,115 +15,20 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pjsua2 as pj
 
 from labkit.net.pipe import Message, Pipe
-from labkit.phones.sdp_ports import shift_ports
+from labkit.phones.engine_leg import EngineLeg, operation
 
 POLL_MS = 10
 LEGS = 4
 """Call legs that the wheel was compiled for."""
 BUSY = 171001
 """PJSIP_EBUSY."""
-MEDIA_DIRECTIONS = {
-    pj.PJMEDIA_DIR_NONE: "none",
-    pj.PJMEDIA_DIR_ENCODING: "send",
-    pj.PJMEDIA_DIR_DECODING: "receive",
-    pj.PJMEDIA_DIR_ENCODING_DECODING: "both",
-}
-DIGIT_METHODS = {"rfc4733": pj.PJSUA_DTMF_METHOD_RFC2833, "info": pj.PJSUA_DTMF_METHOD_SIP_INFO}
-
-
-def operation(status: int = 0) -> pj.CallOpParam:
-    """Parameters of a call operation: one audio stream, no video."""
-    parameters = pj.CallOpParam(True)
-    parameters.statusCode = status
-    parameters.opt.audioCount = 1
-    parameters.opt.videoCount = 0
-    return parameters
-
-
-class Player(pj.AudioMediaPlayer):
-    """A WAV file that is played once."""
-
-    def __init__(self, finished: Callable[[], None]) -> None:
-        super().__init__()
-        self._finished = finished
-
-    def onEof2(self) -> None:
-        self._finished()
-
-
-class EngineCall(pj.Call):
-    """One call leg."""
-
-    def __init__(self, engine: Engine, account: pj.Account, call_id: int = pj.PJSUA_INVALID_ID) -> None:
-        super().__init__(account, call_id)
-        self.engine = engine
-        self.number = engine.adopt(self)
-        self.audio: pj.AudioMedia | None = None
-        self.player: Player | None = None
-        self.recorder: pj.AudioMediaRecorder | None = None
-        self.ended = False
-
-    def onCallState(self, prm: pj.OnCallStateParam) -> None:
-        info = self.getInfo()
-        if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self.ended = True
-            self.audio = self.player = None
-            self.recorder = None
-        self.engine.report("state", call=self.number, state=info.stateText, code=int(info.lastStatusCode), reason=info.lastReason)
-
-    def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
-        info = self.getInfo()
-        for media in info.media:
-            if media.type != pj.PJMEDIA_TYPE_AUDIO:
-                continue
-            if media.status in (pj.PJSUA_CALL_MEDIA_ACTIVE, pj.PJSUA_CALL_MEDIA_REMOTE_HOLD, pj.PJSUA_CALL_MEDIA_LOCAL_HOLD):
-                self.audio = self.getAudioMedia(media.index)
-                if self.player:
-                    self.player.startTransmit(self.audio)
-                if self.recorder:
-                    self.audio.startTransmit(self.recorder)
-            holding = {pj.PJSUA_CALL_MEDIA_LOCAL_HOLD: "local", pj.PJSUA_CALL_MEDIA_REMOTE_HOLD: "remote"}.get(media.status, "")
-            self.engine.report("media", call=self.number, hold=holding, direction=MEDIA_DIRECTIONS.get(media.dir, "none"))
-
-    def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:
-        if self.engine.shift:
-            prm.sdp.wholeSdp = shift_ports(prm.sdp.wholeSdp, -self.engine.shift)
-
-    def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
-        self.engine.report("digit", call=self.number, digit=prm.digit, method="info" if prm.method == DIGIT_METHODS["info"] else "rfc4733")
-
-    def onCallTransferStatus(self, prm: pj.OnCallTransferStatusParam) -> None:
-        self.engine.report("transfer", call=self.number, code=int(prm.statusCode), reason=prm.reason, final=prm.finalNotify)
-
-    def ring(self) -> None:
-        """Say 180, and only then tell the notebook: an answer that overtook the 180 would make it disappear."""
-        info = self.getInfo()
-        self.answer(operation(180))
-        self.engine.report("incoming", call=self.number, peer=info.remoteUri, call_id=info.callIdString)
-
-    def media_or_refuse(self) -> pj.AudioMedia:
-        if self.audio is None:
-            raise ValueError("no media")
-        return self.audio
-
-    def stop_playing(self) -> None:
-        if self.player and self.audio:
-            self.player.stopTransmit(self.audio)
-        self.player = None
-
-    def stop_recording(self) -> None:
-        if self.recorder and self.audio:
-            self.audio.stopTransmit(self.recorder)
-        self.recorder = None
 
 
 class EngineAccount(pj.Account):
@@ -139,7 +44,7 @@ class EngineAccount(pj.Account):
         self.engine.report("registration", code=int(prm.code), reason=prm.reason, expires=int(prm.expiration), status=int(prm.status))
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
-        call = EngineCall(self.engine, self, prm.callId)
+        call = EngineLeg(self.engine, self, prm.callId)
         self.engine.later(call.ring)
 
 
@@ -152,7 +57,7 @@ class Engine:
         self.shift: int = config["shift"]
         self._face: str = config["face"]
         self._face_port: int = config["sip_port"]
-        self._calls: list[EngineCall] = []
+        self._legs: list[EngineLeg] = []
         self._todo: deque[Callable[[], object]] = deque()
         self._endpoint = pj.Endpoint()
         self._endpoint.libCreate()
@@ -246,23 +151,24 @@ class Engine:
                     print(error.info(), file=sys.stderr)
 
     def handle(self, op: str, arguments: Message) -> object:
-        """Carry out one order; what the library refuses becomes one line."""
+        """Carry out one order, of the leg that it names or of the phone; what the library refuses becomes one line."""
+        target = self._leg(arguments.pop("call"), op) if "call" in arguments else self
         try:
-            return getattr(self, f"do_{op}")(**arguments)
+            return getattr(target, f"do_{op}")(**arguments)
         except pj.Error as error:
             raise ValueError(f"{error.reason} ({error.status})") from None
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
-    def adopt(self, call: EngineCall) -> int:
-        self._calls.append(call)
-        return len(self._calls)
+    def adopt(self, call: EngineLeg) -> int:
+        self._legs.append(call)
+        return len(self._legs)
 
-    def _call(self, call: int) -> EngineCall:
-        found = self._calls[call - 1]
-        if found.ended:
+    def _leg(self, number: int, op: str) -> EngineLeg:
+        leg = self._legs[number - 1]
+        if leg.ended and op != "stop_recording":  # a recording may end with the call and still be asked for
             raise ValueError("ended")
-        return found
+        return leg
 
     def do_register(self, **registration: Any) -> None:
         if registration != self._registration:
@@ -288,60 +194,15 @@ class Engine:
         self._account.setRegistration(False)
 
     def do_call(self, uri: str, direct: bool) -> dict[str, object]:
-        if sum(not call.ended for call in self._calls) >= LEGS:
+        if sum(not call.ended for call in self._legs) >= LEGS:
             raise ValueError("four calls")
-        call = EngineCall(self, self._direct if direct else self._account)
+        call = EngineLeg(self, self._direct if direct else self._account)
         try:
             call.makeCall(uri, operation())
         except pj.Error:
             call.ended = True
             raise
         return {"call": call.number, "call_id": call.getInfo().callIdString}
-
-    def do_answer(self, call: int, code: int = 200) -> None:
-        self._call(call).answer(operation(code))
-
-    def do_hang_up(self, call: int, code: int = 0) -> None:
-        self._call(call).hangup(operation(code))
-
-    def do_hold(self, call: int) -> None:
-        self._call(call).setHold(operation())
-
-    def do_resume(self, call: int) -> None:
-        parameters = operation()
-        parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
-        self._call(call).reinvite(parameters)
-
-    def do_transfer(self, call: int, uri: str) -> None:
-        self._call(call).xfer(uri, operation())
-
-    def do_digits(self, call: int, digits: str, method: str) -> None:
-        parameters = pj.CallSendDtmfParam()
-        parameters.method, parameters.digits = DIGIT_METHODS[method], digits
-        self._call(call).sendDtmf(parameters)
-
-    def do_play(self, call: int, path: str, loop: bool) -> None:
-        leg = self._call(call)
-        audio = leg.media_or_refuse()
-        leg.stop_playing()
-        leg.player = Player(lambda: self.report("played", call=call, path=path))
-        leg.player.createPlayer(path, 0 if loop else pj.PJMEDIA_FILE_NO_LOOP)
-        leg.player.startTransmit(audio)
-
-    def do_stop_playing(self, call: int) -> None:
-        self._call(call).stop_playing()
-
-    def do_record(self, call: int, path: str) -> None:
-        leg = self._call(call)
-        audio = leg.media_or_refuse()
-        leg.stop_recording()
-        leg.recorder = pj.AudioMediaRecorder()
-        leg.recorder.createRecorder(path)
-        audio.startTransmit(leg.recorder)
-
-    def do_stop_recording(self, call: int, path: str) -> None:
-        self._calls[call - 1].stop_recording()
-        _await_wav(Path(path))
 
     def do_codecs(self, codecs: list[str]) -> list[str]:
         """Offer exactly these codecs, in this order; returns what the engine has."""
@@ -350,35 +211,6 @@ class Engine:
         for codec in available:
             self._endpoint.codecSetPriority(codec, order.get(codec, 0))
         return available
-
-    def do_statistics(self, call: int) -> dict[str, object]:
-        """The engine's own counters of the audio stream: packets, losses, jitter in ms; the codec."""
-        leg = self._call(call)
-        leg.media_or_refuse()
-        stream, rtcp = leg.getStreamInfo(0), leg.getStreamStat(0).rtcp
-        return {
-            "codec": f"{stream.codecName}/{stream.codecClockRate}",
-            "sent": rtcp.txStat.pkt,
-            "received": rtcp.rxStat.pkt,
-            "lost": rtcp.rxStat.loss,
-            "discarded": rtcp.rxStat.discard,
-            "jitter_ms": rtcp.rxStat.jitterUsec.mean / 1000,
-            "jitter_max_ms": rtcp.rxStat.jitterUsec.max / 1000,
-        }
-
-
-def _await_wav(path: Path, most_s: float = 1.0) -> None:
-    """Wait until the library, which closes a recording on its own thread, has written the file's length into its header."""
-    until = time.monotonic() + most_s
-    while time.monotonic() < until:
-        try:
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                if size > 44 and int.from_bytes(file.read(8)[4:], "little") == size - 8:
-                    return
-        except OSError:
-            return
-        threading.Event().wait(0.01)
 
 
 def main() -> None:
