@@ -5,11 +5,15 @@ Nothing here is ever written into a capture or shown with its secrets: passwords
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from labkit.errors import PbxError
 from labkit.net.udp import Address
+from labkit.pbx.features import FeatureCodes
+from labkit.pbx.groups import Gateway, OutboundRule, RingGroup
+from labkit.pbx.rules import ExtensionRules, check_rules, check_target
 from labkit.sip.digest import ALGORITHMS
 from labkit.sip.transaction import Timers
 
@@ -58,6 +62,25 @@ class PbxConfig:
     """``3cx`` is as in the traces: 407 to everything, no qop, 489 "Event Package Not Supported"; ``rfc``: 401, qop=auth, "Bad Event"."""
     challenge_calls: bool = True
     """Whether an INVITE must carry credentials; the sheet's trace shows a PBX that does not ask."""
+    rules: tuple[ExtensionRules, ...] = ()
+    """Forwarding rules, one entry for each extension that has some."""
+    groups: tuple[RingGroup, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+    outbound: tuple[OutboundRule, ...] = ()
+    """Which numbers leave by which gateway; the first that fits."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Where the services of this PBX answer: SIP addresses of ``voicemail`` and ``receptionist``."""
+    features: FeatureCodes = field(default_factory=FeatureCodes)
+    forwards_max: int = 5
+    """How often one call may be sent on before the PBX gives up, whoever asks for it (rules, 302)."""
+    transfer_bye_wait_s: float = 8.0
+    """How long a phone that has transferred its call may take for its BYE before it gets one."""
+    park_timeout_s: float = 60.0
+    """How long a parked call waits before it rings at the phone that parked it."""
+    session_expires_s: int = 1800
+    """The session interval (RFC 4028): a call whose phones are gone ends after this time."""
+    session_min_s: int = 90
+    """Shorter session intervals get 422 (RFC 4028 §5 forbids less than 90 outside of tests)."""
     ring_timeout_s: float = 60.0
     """How long a call may ring before the caller gets 408; counted from the INVITE to the phone."""
     expires_default_s: int = 120
@@ -76,6 +99,12 @@ class PbxConfig:
     """T1, T2 and T4 of RFC 3261."""
     product: str = "labkit"
     """User-Agent and Server."""
+    media: Literal["direct", "relayed"] = "direct"
+    """Whether voices go from phone to phone, or through the PBX ("PBX delivers audio")."""
+    rtp_ports: tuple[int, int] = (40000, 40049)
+    """The first and the last port of the PBX for relayed voices."""
+    database: str = ":memory:"
+    """An SQLite file for the configuration and the call records, or ``:memory:``."""
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
@@ -88,10 +117,36 @@ class PbxConfig:
             raise PbxError("pbx.duplicate_extension", number=next(n for n in twice if twice.count(n) > 1))
         if self.profile not in ("3cx", "rfc"):
             raise PbxError("pbx.bad_setting", setting="profile", value=self.profile, allowed="3cx, rfc")
+        if self.media not in ("direct", "relayed"):
+            raise PbxError("pbx.bad_setting", setting="media", value=self.media, allowed="direct, relayed")
+        if not 1024 <= self.rtp_ports[0] < self.rtp_ports[1] <= 65535:
+            raise PbxError("pbx.bad_setting", setting="rtp_ports", value=self.rtp_ports, allowed="1024 to 65535, rising")
         if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
             raise PbxError("pbx.bad_setting", setting="algorithms", value=self.algorithms, allowed=", ".join(ALGORITHMS))
         if not 0 < self.expires_min_s <= self.expires_default_s <= self.expires_max_s:
             raise PbxError("pbx.bad_expires", minimum=self.expires_min_s, default=self.expires_default_s, maximum=self.expires_max_s)
+
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Groups, gateways and rules name only what exists."""
+        numbers = [e.number for e in self.extensions]
+        for group in self.groups:
+            if group.number in numbers:
+                raise PbxError("pbx.duplicate_extension", number=group.number)
+            if unknown := [member for member in group.members if member not in {e.number for e in self.extensions}]:
+                raise PbxError("rules.unknown_number", extension=group.number, number=unknown[0])
+            numbers.append(group.number)
+        for group in self.groups:
+            if group.otherwise is not None:
+                check_target(group.number, group.otherwise, numbers, self.services)
+        names = [gateway.name for gateway in self.gateways]
+        for rule in self.outbound:
+            if rule.gateway not in names:
+                raise PbxError("rules.unknown_gateway", gateway=rule.gateway, known=", ".join(names) or "-")
+        check_rules(self.rules, numbers, self.services)
+        if not 0 < self.session_min_s <= self.session_expires_s:
+            raise PbxError("pbx.bad_setting", setting="session_expires_s", value=self.session_expires_s, allowed=f">= {self.session_min_s}")
 
     def extension(self, number: str) -> Extension | None:
         """The extension that is dialled by ``number``."""
