@@ -7,11 +7,14 @@ PBX whatever host their URI names, so that a test tool that calls it "localhost"
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.errors import SipError
 from labkit.net.udp import Address
 from labkit.pbx.auth import Authenticator
 from labkit.pbx.call import Call
+from labkit.pbx.cdr import frame, record_of, write_csv
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.events import PbxEvent
 from labkit.pbx.incoming import IncomingLeg
@@ -22,9 +25,13 @@ from labkit.pbx.registrar import Registrar
 from labkit.pbx.session_id import SessionId
 from labkit.pbx.stack import SipStack, warning
 from labkit.pbx.status import StatusTable
+from labkit.pbx.store import Store
 from labkit.sip.message import Request, Response
 from labkit.sip.transaction import Transaction
 from labkit.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Methods that have an RFC but no service here (405); others are unknown (501).
 KNOWN = frozenset(
@@ -60,6 +67,8 @@ class Pbx:
         self.calls: list[Call] = []
         """The live calls, the oldest first."""
         self._legs: dict[tuple[str, str], Leg] = {}  # by Call-ID and our tag
+        self.store = Store(config.database)
+        self.store.save(config)
 
     async def start(self) -> None:
         """Bind the address of the configuration; raises :class:`labkit.errors.WireError` when another program holds it."""
@@ -70,10 +79,19 @@ class Pbx:
         for call in list(self.calls):
             call.hang_up(503)
         await self._stack.close()
+        self.store.close()
 
     def status(self) -> StatusTable:
         """The lab's screen "Extension status"."""
         return self.registrar.status()
+
+    def records(self) -> pd.DataFrame:
+        """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
+        return frame(self.store.records())
+
+    def save_records(self, path: str | Path) -> Path:
+        """Write the call records to a CSV file; raises :class:`labkit.errors.PbxError` when it cannot be written."""
+        return write_csv(self.store.records(), path)
 
     # -- requests -------------------------------------------------------------------------------------------------------------------
 
@@ -174,9 +192,13 @@ class Pbx:
             (OutgoingLeg(self._stack, self._legs, call, callee.number, caller.number), binding.uri)
             for binding in self.registrar.bindings(callee.number)
         ]
-        call.on_end = self.calls.remove
+        call.on_end = lambda ended: self._ended(ended, request.call_id)
         self.calls.append(call)
         call.start(incoming, phones, SessionId(request, self._stack.token), hops)
+
+    def _ended(self, call: Call, call_id: str) -> None:
+        self.calls.remove(call)
+        self.store.add(record_of(call, self._stack.now, call_id=call_id))
 
     def _message(self, request: Request, transaction: Transaction) -> None:
         """A text from phone to phone (RFC 3428)."""
