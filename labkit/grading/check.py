@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.errors import AnswerError, CaptureError
+from labkit.errors import LabkitError
 from labkit.grading import live
 from labkit.grading.answer import Answer, fold, read
 from labkit.grading.bank import Question, question
@@ -36,18 +36,9 @@ def check(question_id: str, answer: object, capture: Capture | str | Path | None
         given = read(answer)
         if given is None and not (asked.kind == "evidence" and capture is not None):
             return _verdict(asked, Outcome.UNANSWERED, [Feedback(asked.message("task"))])
-        seen = _look(asked, capture)
-        judged = {
-            "number": _number,
-            "token": _token,
-            "yes-no": _yes_no,
-            "choice": _choice,
-            "evidence": _sequence,
-            "rubric": _rubric,
-        }[asked.kind](asked, given or Answer(()), seen)
-    except (AnswerError, CaptureError) as problem:
+        return _JUDGES[asked.kind](asked, given or Answer(()), _look(asked, capture))
+    except LabkitError as problem:  # a strange answer, a file that is no capture, a lab whose wire was cut
         return _verdict(asked, Outcome.WRONG, [Feedback(problem.message_id, problem.values)])
-    return judged
 
 
 def _evidence(asked: Question, answer: object, capture: Capture | str | Path | None) -> tuple[object, Capture | None]:
@@ -135,6 +126,8 @@ def _rubric(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
     why = [Feedback(asked.message("why"))] if enough else absent
     return Verdict(asked.id, Outcome.RIGHT if enough else Outcome.PARTLY, (counted, *why), None, asked.points, asked.source)
 
+
+_JUDGES = {"number": _number, "token": _token, "yes-no": _yes_no, "choice": _choice, "evidence": _sequence, "rubric": _rubric}
 
 # What is said
 
