@@ -139,6 +139,12 @@ class Child:
             raise ChildRefused(name=self.name, detail=str(answer["error"]), values=answer)
         return answer.get("result")
 
+    def tell(self, op: str, **arguments: Any) -> None:
+        """Give an order whose answer nobody waits for; a child that has ended gets none."""
+        if self.alive and self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._next_id += 1
+            self._write({"id": self._next_id, "op": op, **arguments})
+
     async def close(self) -> None:
         """Close the pipe, which ends the child; kill it when it has not gone within two seconds.  May be called twice."""
         self._closing = True

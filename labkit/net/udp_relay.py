@@ -82,7 +82,7 @@ class UdpRelay:
             try:
                 if TIMESTAMP:
                     data, ancillary, _, source = face.recvmsg(65535, 64)
-                    time_ns = _kernel_time_ns(ancillary)
+                    time_ns = kernel_time_ns(ancillary)
                 else:
                     data, source = face.recvfrom(65535)
                     time_ns = time.time_ns()
@@ -143,7 +143,8 @@ class UdpRelay:
         network.latencies_ns.append(time.time_ns() - due_ns)
 
 
-def _kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+def kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """When the system received a datagram that came with :data:`TIMESTAMP` switched on."""
     assert TIMESTAMP is not None
     for level, kind, value in ancillary:
         if level == socket.SOL_SOCKET and kind == TIMESTAMP[1]:

@@ -17,7 +17,7 @@ from labkit.pbx.config import Extension
 from labkit.sip.status import reason
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame as Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ COLUMNS = tuple(field.name for field in fields(CallRecord))
 TIMES = ("start", "answered", "end")
 
 
-def frame(records: Iterable[CallRecord]) -> pd.DataFrame:
+def frame(records: Iterable[CallRecord]) -> Table:
     """The records as a table; times are UTC timestamps, NaT for a call that nobody answered."""
     import pandas as pd
 
