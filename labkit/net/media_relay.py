@@ -18,6 +18,7 @@ from typing import Any
 from labkit.errors import SipError
 from labkit.net.child import Child
 from labkit.net.plan import Address, Host
+from labkit.sip.message import SipMessage
 from labkit.sip.sdp import Line, Media, Sdp
 
 HELD = "0.0.0.0"
@@ -65,19 +66,22 @@ class MediaRelay:
         answer: dict[str, Any] = await self._child.request("stats")
         return answer
 
-    def pass_on(self, body: bytes, giver: str, taker: str) -> bytes:
-        """The session description that the leg ``taker`` gets in place of the one that the leg ``giver`` sent.
+    def pass_on(self, source: SipMessage, message: SipMessage) -> bytes:
+        """The body of ``source``, which one leg sent, as ``message`` is to take it to another leg.
 
-        What is no session description passes unchanged.  When every port is in use, its media are refused (port 0).
+        What is no session description passes unchanged, and so does one without a Call-ID, which is the PBX's own.  When every port is in
+        use, its media are refused (port 0).
         """
-        if not body.startswith(b"v=0"):
+        body, giver = source.body, source.headers.get("Call-ID")
+        if not body.startswith(b"v=0") or giver is None:
             return body
         try:
             sdp = Sdp.parse(body)
         except SipError:
             return body
         orders: list[dict[str, object]] = []
-        media = tuple(self._section(sdp, section, number, giver, taker, orders) for number, section in enumerate(sdp.media))
+        sections = enumerate(sdp.media)
+        media = tuple(self._section(sdp, section, number, giver, message.call_id, orders) for number, section in sections)
         if orders and self._child is not None:
             self._child.tell("set", channels=orders)
         return bytes(replace(sdp, lines=self._lines(sdp.lines), media=media))

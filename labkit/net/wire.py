@@ -22,6 +22,9 @@ DIRECTIONS = ("in", "out", "both")
 class Wire:
     """A running wire process and the address plan that it holds."""
 
+    tap: None = None
+    """A wire records everything itself."""
+
     def __init__(self, child: Child, plan: AddressPlan, capture: Path) -> None:
         self._child = child
         self.plan = plan

@@ -70,6 +70,16 @@ class Store:
             raise
         return db
 
+    @classmethod
+    def kept(cls, path: str | Path, config: type) -> dict[str, tuple[Any, ...]]:
+        """The lists of a configuration (extensions, rules, ...) that a file has from an earlier time; without those that are empty."""
+        store = cls(path)
+        try:
+            found = {name: store.load(name, kind) for name, kind in list_fields(config).items()}
+        finally:
+            store.close()
+        return {name: items for name, items in found.items() if items}
+
     # -- call records ---------------------------------------------------------------------------------------------------------------
 
     def add(self, record: CallRecord) -> None:
