@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import cast
 
 from labkit.errors import WireError
 from labkit.net.plan import Address as Address
+from labkit.net.tap import Tap
+
+RECEIVE_BUFFER = 4 << 20
+"""What the system may keep for us while the loop is busy.  It gives as much of it as its own limit allows."""
+LONGEST_DATAGRAM = 65535
 
 
 class UdpEndpoint(asyncio.DatagramProtocol):
@@ -15,6 +22,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def __init__(self, received: Callable[[bytes, Address], None]) -> None:
         self._received = received
+        self.tap: Tap | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -39,6 +47,8 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         """Send one datagram; a closed endpoint drops it, as a network would."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(data, to)
+            if self.tap is not None:
+                self.tap.sent(data, to)
 
     async def close(self) -> None:
         """Close the socket and wait until it is really closed, so that the port is free again."""
@@ -48,8 +58,14 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # not its subclass in every version of asyncio
+        # asyncio would take 256 KiB from the system for each datagram, and give them back.
+        transport.max_size = LONGEST_DATAGRAM  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
+        if self.tap is not None:
+            self.tap.received(data, addr)
         self._received(data, addr)
 
     def error_received(self, exc: Exception) -> None:

@@ -3,12 +3,16 @@
 The registrar and the calls ask :meth:`Authenticator.check`; it returns the extension, or the response to send instead.
 
 * no credentials, another realm, or a nonce that is not ours: a new challenge (407 in the lab's profile, 401 by the book)
-* right password, but the nonce is too old or its count was already used: a new challenge with ``stale=true``; the phone answers it without
-  asking its user (RFC 7616 §3.3)
+* right password, but the nonce is too old, its count was already used, or it was given to another host: a new challenge with
+  ``stale=true``; the phone answers it without asking its user (RFC 7616 §3.3)
 * wrong password, or a user that does not exist: 403.  Both get the same answer, so nobody learns which numbers exist; and it is final, so a
   phone with a wrong password does not ask for ever (§22.1: a client may try again, and would be refused again)
 
-A nonce carries its own birth time and is signed with a random key, so the PBX remembers nothing for those who never answer.
+A nonce carries its own birth time and is signed with a random key, so the PBX remembers nothing for those who never answer.  The host
+that asked is signed too.  So nobody repeats from elsewhere what he heard on the wire, even where the lab's profile has no nonce count;
+and a wrong password proves that its sender receives what is sent to his address, so that nobody gets another banned with forged datagrams
+(:mod:`labkit.pbx.guard`).  The port is left out, since a NAT may change it between two messages.  A phone that moves to another network
+pays with one more challenge; RFC 7616 §3.3 warns that servers behind several proxies would pay it often, and a PBX is not such a server.
 """
 
 from __future__ import annotations
@@ -33,16 +37,18 @@ class Authenticator:
         self._key = token(32).encode()
         self._counts: dict[str, tuple[float, int]] = {}  # nonces used with qop: birth time and the highest count
 
-    def check(self, request: Request, now: float) -> Extension | Response:
-        """The extension whose password this request proves, or the response that refuses it."""
+    def check(self, request: Request, now: float, host: str = "") -> Extension | Response:
+        """The extension whose password this request from ``host`` proves, or the response that refuses it."""
         credentials = self._credentials(request)
         if credentials is None:
-            return self.challenge(request, now)
+            return self.challenge(request, now, host)
         if isinstance(credentials, Response):
             return credentials
         born = self._birth(credentials.nonce)
         if born is None or credentials.algorithm not in self.config.algorithms:
-            return self.challenge(request, now)
+            return self.challenge(request, now, host)
+        if not self._is_of(credentials.nonce, host):
+            return self.challenge(request, now, host, stale=True)
         extension = self.config.by_user_id(credentials.username)
         if extension is None or not credentials.verify(request.method, extension.auth_password):
             return request.response(403, to_tag=self._token(4))
@@ -50,15 +56,15 @@ class Authenticator:
             # RFC 7616 §3.4.6: the URI in the header must be that of the request, or the proof is for something else.
             return request.response(400, to_tag=self._token(4))
         if not 0 <= now - born <= self.config.nonce_lifetime_s or not self._fresh(credentials, born, now):
-            return self.challenge(request, now, stale=True)
+            return self.challenge(request, now, host, stale=True)
         return extension
 
-    def challenge(self, request: Request, now: float, *, stale: bool = False) -> Response:
+    def challenge(self, request: Request, now: float, host: str = "", *, stale: bool = False) -> Response:
         """401 or 407 with one challenge for each algorithm, the preferred first (RFC 8760 §2.4)."""
         by_the_book = self.config.profile == "rfc"
         response = request.response(401 if by_the_book else 407, to_tag=self._token(4))
         for algorithm in self.config.algorithms:
-            challenge = Challenge(self.config.realm, self._nonce(now), algorithm, qop=by_the_book, stale=stale)
+            challenge = Challenge(self.config.realm, self._nonce(now, host), algorithm, qop=by_the_book, stale=stale)
             response.headers.append("WWW-Authenticate" if by_the_book else "Proxy-Authenticate", challenge)
         return response
 
@@ -74,9 +80,15 @@ class Authenticator:
                 return credentials
         return None
 
-    def _nonce(self, now: float) -> str:
+    def _nonce(self, now: float, host: str) -> str:
         body = f"{int(now * 1000):x}.{self._token(8)}"
+        body += f".{self._sign(f'{body} {host}')}"
         return f"{body}.{self._sign(body)}"
+
+    def _is_of(self, nonce: str, host: str) -> bool:
+        """Whether this nonce, which is ours, was given to ``host``."""
+        body, _, signature = nonce.rpartition(".")[0].rpartition(".")
+        return hmac.compare_digest(self._sign(f"{body} {host}"), signature)
 
     def _sign(self, body: str) -> str:
         return hmac.new(self._key, body.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]

@@ -13,9 +13,12 @@ from labkit.errors import PbxError
 from labkit.net.udp import Address
 from labkit.pbx.features import FeatureCodes
 from labkit.pbx.groups import Gateway, OutboundRule, RingGroup
+from labkit.pbx.guard import GuardConfig
 from labkit.pbx.rules import ExtensionRules, check_rules, check_target
 from labkit.sip.digest import ALGORITHMS
 from labkit.sip.transaction import Timers
+
+TRANSPORTS = ("udp", "tcp")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class PbxConfig:
     advertised: Address
     """What Via and Contact show: the address that phones send to."""
     extensions: tuple[Extension, ...] = ()
+    transports: tuple[str, ...] = ("udp", "tcp")
+    """What the PBX listens on; both use the same port."""
     realm: str = "labkit"
     """The domain of the passwords, shown in each challenge."""
     profile: Literal["3cx", "rfc"] = "3cx"
@@ -91,6 +96,8 @@ class PbxConfig:
     """Longer registrations are shortened."""
     bindings_max: int = 8
     """Contacts that one extension may have at a time."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """Who is banned, and when: the tab "Anti-Hacking"."""
     nonce_lifetime_s: float = 300.0
     """After this an old challenge is refused with stale=true."""
     algorithms: tuple[str, ...] = ("MD5",)
@@ -115,6 +122,8 @@ class PbxConfig:
         if len({e.number for e in self.extensions}) < len(self.extensions):
             twice = [e.number for e in self.extensions]
             raise PbxError("pbx.duplicate_extension", number=next(n for n in twice if twice.count(n) > 1))
+        if not self.transports or not set(self.transports) <= set(TRANSPORTS):
+            raise PbxError("pbx.bad_setting", setting="transports", value=self.transports, allowed=", ".join(TRANSPORTS))
         if self.profile not in ("3cx", "rfc"):
             raise PbxError("pbx.bad_setting", setting="profile", value=self.profile, allowed="3cx, rfc")
         if self.media not in ("direct", "relayed"):

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import SipError
+from labkit.net.media_relay import MediaRelay
+from labkit.net.tap import Tap
 from labkit.net.udp import Address
 from labkit.pbx.auth import Authenticator
 from labkit.pbx.call import Call
 from labkit.pbx.cdr import frame, record_of, write_csv
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.events import PbxEvent
+from labkit.pbx.guard import Guard
 from labkit.pbx.incoming import IncomingLeg
 from labkit.pbx.leg import ALLOW, Leg
 from labkit.pbx.message import relay_message
@@ -31,7 +34,7 @@ from labkit.sip.transaction import Transaction
 from labkit.sip.uri import SipUri
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from labkit.pbx.cdr import Table
 
 # Methods that have an RFC but no service here (405); others are unknown (501).
 KNOWN = frozenset(
@@ -56,14 +59,25 @@ ACCEPTED_BODIES = ("application/sdp", "multipart/mixed", "multipart/alternative"
 
 
 class Pbx:
-    """One PBX on one UDP port.  Made and used on an asyncio loop; ``observe`` is called there with each :class:`PbxEvent`."""
+    """One PBX at one address.  Made and used on an asyncio loop; ``observe`` is called there with each :class:`PbxEvent`."""
 
-    def __init__(self, config: PbxConfig, *, observe: Callable[[PbxEvent], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: PbxConfig,
+        *,
+        observe: Callable[[PbxEvent], None] | None = None,
+        relay: MediaRelay | None = None,
+        tap: Tap | None = None,
+    ) -> None:
         self.config = config
         self._observe = observe or (lambda event: None)
-        self._stack = SipStack(config.advertised, self._request, timers=config.timers, product=config.product)
+        self.guard = Guard(config.guard, config.advertised[0])
+        """Who is banned, and what was tried (the tabs "Anti-Hacking" and "IP Blacklist")."""
+        self._stack = SipStack(config.advertised, self._request, timers=config.timers, product=config.product, guard=self.guard)
+        self._stack.relay, self._stack.tap = relay, tap
         self._auth = Authenticator(config, self._stack.token)
-        self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity)
+        self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later)
+        self._stack.locate = self.registrar.locate
         self.calls: list[Call] = []
         """The live calls, the oldest first."""
         self._legs: dict[tuple[str, str], Leg] = {}  # by Call-ID and our tag
@@ -72,12 +86,13 @@ class Pbx:
 
     async def start(self) -> None:
         """Bind the address of the configuration; raises :class:`labkit.errors.WireError` when another program holds it."""
-        await self._stack.start(self.config.bind)
+        await self._stack.start(self.config.bind, self.config.transports)
 
     async def close(self) -> None:
         """Hang up what is live, and free the port."""
         for call in list(self.calls):
             call.hang_up(503)
+        self.registrar.close()
         await self._stack.close()
         self.store.close()
 
@@ -85,7 +100,7 @@ class Pbx:
         """The lab's screen "Extension status"."""
         return self.registrar.status()
 
-    def records(self) -> pd.DataFrame:
+    def records(self) -> Table:
         """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
         return frame(self.store.records())
 
@@ -264,12 +279,15 @@ class Pbx:
         return leg if leg is not None and leg.dialog is not None and leg.dialog.remote.tag == request.from_.tag else None
 
     def _authenticated(self, request: Request, transaction: Transaction) -> Extension | None:
-        verdict = self._auth.check(request, self._stack.now)
+        source = transaction.source
+        verdict = self._auth.check(request, self._stack.now, source[0])
         if isinstance(verdict, Response):
             if verdict.status == 403:
+                self.guard.failed_login(source, _user(request.from_.uri), self._stack.now)
                 self._observe(PbxEvent("refused", _user(request.from_.uri), request.method, 403))
             self._stack.respond(transaction, verdict)
             return None
+        self.guard.logged_in(source)
         return verdict
 
     def _reply(self, transaction: Transaction, status: int, reason: str = "", error: SipError | None = None) -> None:

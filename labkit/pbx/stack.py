@@ -1,34 +1,56 @@
-"""Messages in and out: the transaction layer of :mod:`labkit.sip` on one UDP socket, with asyncio's clock.
+"""Messages in and out: the transaction layer of :mod:`labkit.sip` on real sockets, with asyncio's clock.
 
 It knows nothing of calls.  A request for the user comes out of ``on_request(request, transaction, source)``; the response to a request
 that was sent comes to the callback given with it, and ``None`` when nobody answered.  What is not SIP is dropped, what is bad SIP is
 answered here.
+
+Which way a message takes is decided here too (RFC 3261 §18):
+
+* a response goes back the way of its request; over TCP on the same connection, or, when that has gone, on a new one to its Via (§18.2.2)
+* a request goes where its Request-URI says, unless that is a Contact of which we know more: the registrar knows the way to a phone behind a
+  NAT, and a phone that came over TCP is reached on its own connection (RFC 5923)
+* a request of more than 1300 octets goes over TCP, lest it be cut into fragments, and over UDP after all when TCP is refused (§18.1.1)
+
+Via and Contact say what was chosen.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 
 from labkit.errors import SipError
-from labkit.net.udp import Address, UdpEndpoint
+from labkit.net.media_relay import MediaRelay
+from labkit.net.tap import Tap
+from labkit.net.tcp import TcpLimits
+from labkit.net.udp import Address
+from labkit.pbx.guard import Guard
+from labkit.pbx.transport import SipTransport, is_literal
 from labkit.sip.headers import quote
-from labkit.sip.message import MalformedMessage, Request, Response, parse, validate
+from labkit.sip.hop import Hop, reliable, transport_of
+from labkit.sip.message import MalformedMessage, Request, Response, SipMessage, parse, validate
 from labkit.sip.transaction import Output, Received, Send, TimedOut, Timers, Transaction
 from labkit.sip.transactions import MAGIC, Transactions
+from labkit.sip.uri import SipUri
 
 Answered = Callable[[Response | None], None]
-"""Called with each response, and with ``None`` when the request timed out."""
+"""Called with each response, and with ``None`` when the request timed out or could not be sent."""
+
+LONGEST_DATAGRAM = 1300
+"""§18.1.1: where the MTU of the path is not known, a longer request MUST go over TCP."""
+NO_TCP_S = 300.0
+"""How long a host that refused TCP is not asked again."""
+ALIASES_MAX = 100
 
 log = logging.getLogger("labkit.pbx")
 
 
 class SipStack:
-    """One SIP host: a socket, its transactions, their timers."""
+    """One SIP host: its sockets, its transactions, their timers."""
 
     def __init__(
         self,
@@ -38,26 +60,36 @@ class SipStack:
         timers: Timers | None = None,
         product: str = "labkit",
         token: Callable[[int], str] = secrets.token_hex,
+        guard: Guard | None = None,
+        limits: TcpLimits | None = None,
     ) -> None:
         self.advertised = advertised
         self.product = product
         self.token = token
+        self.guard = guard
         self.transactions = Transactions(timers)
+        self.locate: Callable[[SipUri], Address | None] = lambda contact: None
+        """Knows the way to a registered Contact, if it is another than the Contact says."""
+        self.relay: MediaRelay | None = None
+        """Where the voices of calls go through, if they do not go from phone to phone."""
+        self.tap: Tap | None = None
+        """Records what this host sends and receives, if no wire does."""
         self._on_request = on_request
-        self._endpoint: UdpEndpoint | None = None
+        self._transport = SipTransport(self._received, self._take, self._broken, self._lost, self._admits, limits)
         self._alarm: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._aliases: dict[tuple[str | None, str, int], Hop] = {}  # Contacts that were heard over a connection that lives
+        self._no_tcp: dict[Address, float] = {}  # hosts that refused TCP, and when
+        self._own_contact = re.compile(rf"(<sips?:(?:[^@>]*@)?{re.escape(self.host)})(?:;transport=\w+)?(?=[;>])", re.IGNORECASE)
 
-    async def start(self, bind: Address) -> None:
+    async def start(self, bind: Address, transports: tuple[str, ...] = ("udp", "tcp")) -> None:
         self._loop = asyncio.get_running_loop()
-        self._endpoint = await UdpEndpoint.open(bind, self._received)
+        await self._transport.open(bind, transports, self.tap)
 
     async def close(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        if self._endpoint is not None:
-            endpoint, self._endpoint = self._endpoint, None
-            await endpoint.close()
+        await self._transport.close()
 
     @property
     def now(self) -> float:
@@ -77,60 +109,136 @@ class SipStack:
         assert self._loop is not None
         return self._loop.call_later(seconds, call)
 
-    def send(self, request: Request, remote: Address, answered: Answered) -> Transaction:
-        """Send a request in a client transaction.  An address that is no IPv4 address counts as silence, at once.
+    # -- sending --------------------------------------------------------------------------------------------------------------------
 
-        A CANCEL has the Via of its INVITE already; every other request gets one.
+    def send(self, request: Request, remote: Address, answered: Answered) -> Transaction:
+        """Send a request in a client transaction.  An address that cannot be sent to counts as silence, at once.
+
+        A CANCEL has the Via of its INVITE already, and takes its way; every other request gets one.
         """
-        if "Via" not in request.headers:
-            self._add_via(request)
         request.headers.append("User-Agent", self.product)
-        transaction, outputs = self.transactions.send(request, remote, self.now)
-        transaction.user = answered
-        if not _sendable(remote):
-            assert self._loop is not None
-            transaction.user = None
-            self._loop.call_soon(answered, None)
-            return transaction
+        fallback: Address | None = None
+        if "Via" not in request.headers:
+            way = self.way(request, remote)
+            remote = self._way_of_length(request, way)
+            fallback = way if remote is not way else None
+            self._address(request, transport_of(remote))
+        transaction, outputs = self.transactions.send(request, remote, self.now, reliable=reliable(remote))
+        transaction.user, transaction.fallback = answered, fallback
         self._do(outputs)
         return transaction
 
     def send_ack(self, ack: Request, remote: Address) -> bytes:
         """Send an ACK for a 2xx, which has no transaction; returns its octets, to be sent again for each copy of the 2xx."""
-        self._add_via(ack)
+        remote = self.way(ack, remote)
+        self._address(ack, transport_of(remote))
         data = bytes(ack)
         self.send_bytes(data, remote)
         return data
 
     def send_bytes(self, data: bytes, remote: Address) -> None:
-        if self._endpoint is not None and _sendable(remote):
-            self._endpoint.send(data, remote)
+        self._transport.send(data, remote, lambda: None)
 
     def respond(self, transaction: Transaction, response: Response) -> None:
         """Answer in a server transaction."""
         if "Server" not in response.headers:
             response.headers.append("Server", self.product)
+        self._stamp_contact(response, transport_of(transaction.source))
         self._do(self.transactions.respond(transaction, response, self.now))
 
-    def _add_via(self, request: Request) -> None:
-        request.headers.insert("Via", f"SIP/2.0/UDP {self.host};branch={MAGIC}{self.token(8)};rport")
+    def way(self, request: Request, remote: Address) -> Address:
+        """The way to ``remote``, the address that the request names: that of the registrar or of an open connection, if there is one."""
+        if "Route" in request.headers:
+            return remote
+        try:
+            contact = request.target
+        except SipError:
+            return remote
+        known = self.locate(contact) or self._aliases.get(_key(contact))
+        return known if known is not None and (not reliable(known) or self._transport.connected(known)) else remote
+
+    def _way_of_length(self, request: Request, way: Address) -> Address:
+        """§18.1.1: TCP for what is too long for a datagram, if that host did not refuse it lately."""
+        if reliable(way) or "TCP" not in self._transport.streams or len(bytes(request)) + 100 <= LONGEST_DATAGRAM:
+            return way
+        refused = self._no_tcp.get(way)
+        return way if refused is not None and self.now - refused < NO_TCP_S else Hop(*way, "TCP")
+
+    def _address(self, request: Request, transport: str) -> None:
+        """Our Via with a new branch, and the transport in our Contact."""
+        via = f"SIP/2.0/{transport} {self.host};branch={MAGIC}{self.token(8)};rport"
+        if "Via" in request.headers:
+            request.headers.replace_first("Via", via)
+        else:
+            request.headers.insert("Via", via)
+        self._stamp_contact(request, transport)
+
+    def _stamp_contact(self, message: SipMessage, transport: str) -> None:
+        contact = message.headers.get("Contact")
+        if contact is not None and (transport != "UDP" or ";transport=" in contact):
+            parameter = "" if transport == "UDP" else f";transport={transport.lower()}"
+            changed = self._own_contact.sub(rf"\g<1>{parameter}", contact)
+            if changed != contact:
+                message.headers.replace_first("Contact", changed)
+
+    def _undelivered(self, transaction: Transaction | None) -> None:
+        """There is no way to where this transaction sent: try its other way, or tell its user that nobody answers."""
+        if transaction is None:
+            return
+        other, transaction.fallback = transaction.fallback, None
+        if not transaction.is_client:
+            if other is not None:
+                transaction.remote = other
+                self._do(transaction.repeat())
+        elif other is not None:
+            self._no_tcp[other] = self.now
+            if len(self._no_tcp) > 1000:
+                del self._no_tcp[next(iter(self._no_tcp))]
+            self._address(transaction.request, transport_of(other))
+            self._do(self.transactions.restart(transaction, other, self.now, reliable=reliable(other)))
+        elif callable(transaction.user):
+            user, transaction.user = transaction.user, None
+            self.transactions.forget(transaction)
+            user(None)
+
+    # -- receiving ------------------------------------------------------------------------------------------------------------------
+
+    def _admits(self, source: Address) -> bool:
+        return self.guard is None or self.guard.admits(source, self.now)
 
     def _received(self, data: bytes, source: Address) -> None:
         """One datagram.  Nothing that a stranger sends may stop the PBX, so the last net catches everything and tells the log."""
-        message: Request | Response | None = None
+        if len(data) <= 4:
+            return  # a keep-alive: CRLF CRLF, or four zero bytes
         try:
-            message = parse(data)
+            if self._admits(source):
+                self._take(parse(data), source)
+            elif self.guard is not None and self.guard.answers:
+                self._forbid(parse(data), source)
+        except MalformedMessage as error:
+            self._broken(error, source)
+        except Exception:
+            log.exception("a message from %s:%d could not be handled", *source)
+
+    def _take(self, message: Request | Response, source: Address) -> None:
+        """One message, whole but perhaps wrong."""
+        try:
             if isinstance(message, Response):
                 validate(message)  # a bad response is dropped before it can move a transaction (RFC 4475 §3.1.2.5)
-            self._do(self.transactions.receive(message, source, self.now))
-        except MalformedMessage as error:
-            if isinstance(error.sip_message, Request):
-                self._refuse(error.sip_message, error, source)
+            elif self.guard is not None and not self.guard.inspects(message, source, self.now):
+                return
+            elif reliable(source):
+                self._remember(message, source)
+            self._do(self.transactions.receive(message, source, self.now, reliable=reliable(source)))
         except SipError as error:
             if isinstance(message, Request):
                 self._refuse(message, error, source)
         except Exception:
             log.exception("a message from %s:%d could not be handled", *source)
+
+    def _broken(self, error: MalformedMessage, source: Address) -> None:
+        if isinstance(error.sip_message, Request):
+            self._refuse(error.sip_message, error, source)
 
     def _refuse(self, request: Request, error: SipError, source: Address) -> None:
         """Answer a request that cannot even be matched to a transaction, without keeping anything (§8.2.7)."""
@@ -140,15 +248,54 @@ class SipStack:
             response.headers.append("Server", self.product)
             self.send_bytes(bytes(response), source)
 
+    def _forbid(self, message: Request | Response, source: Address) -> None:
+        if isinstance(message, Request) and message.method != "ACK" and "Via" in message.headers:
+            self.send_bytes(bytes(message.response(403)), source)
+
+    def _remember(self, request: Request, source: Address) -> None:
+        """A Contact that came over a connection is reached on it, if it is of the same host: nobody takes the calls of another."""
+        try:
+            contacts = [contact.sip_uri for contact in request.contacts if contact.uri != "*"]
+        except SipError:
+            return
+        assert isinstance(source, Hop)
+        for uri in contacts:
+            where = uri.address
+            known = self._aliases.get(_key(uri))
+            if where.transport != source.transport or where[0] != source[0] or (known is not None and known != source):
+                continue
+            if known is None and sum(hop == source for hop in self._aliases.values()) < ALIASES_MAX:
+                self._aliases[_key(uri)] = source
+
+    def _lost(self, hop: Address) -> None:
+        """A connection has ended: who waits for a first response on it is told, and its Contacts are reached as they say."""
+        self._aliases = {contact: way for contact, way in self._aliases.items() if way != hop}
+        if self._transport.is_open:
+            for transaction in self.transactions.unanswered(hop):
+                self._undelivered(transaction)
+
     def _do(self, outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Send):
-                self.send_bytes(output.data, output.remote)
+                self._send(output)
             elif isinstance(output, Received):
                 self._deliver(output)
             elif isinstance(output, TimedOut) and callable(output.transaction.user):
                 output.transaction.user(None)
         self._set_alarm()
+
+    def _send(self, output: Send) -> None:
+        remote = output.remote
+        if not reliable(remote):
+            self.send_bytes(output.data, remote)
+            sent = is_literal(*remote)
+        elif output.transaction is not None and not output.transaction.is_client and not self._transport.connected(remote):
+            sent = output.transaction.fallback is None and self._transport.send(output.data, remote, lambda: None)
+        else:
+            sent = self._transport.send(output.data, remote, partial(self._undelivered, output.transaction))
+        if not sent:
+            assert self._loop is not None
+            self._loop.call_soon(self._undelivered, output.transaction)
 
     def _deliver(self, received: Received) -> None:
         message, transaction = received.message, received.transaction
@@ -178,7 +325,7 @@ class SipStack:
                 return
             self._alarm.cancel()
             self._alarm = None
-        if due is not None and self._loop is not None and self._endpoint is not None:
+        if due is not None and self._loop is not None and self._transport.is_open:
             self._alarm = self._loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
@@ -195,10 +342,5 @@ def warning(error: SipError) -> str:
     return f"399 labkit {quote(''.join(c if c.isprintable() else '?' for c in str(error))[:200])}"
 
 
-@lru_cache(maxsize=1024)
-def _sendable(remote: Address) -> bool:
-    """Only literal addresses: a name would make the socket ask the resolver, and the whole PBX wait."""
-    try:
-        return ipaddress.ip_address(remote[0]).version == 4 and 0 < remote[1] < 65536
-    except ValueError:
-        return False
+def _key(uri: SipUri) -> tuple[str | None, str, int]:
+    return uri.user, uri.address[0].lower(), uri.address[1]

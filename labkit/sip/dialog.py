@@ -11,6 +11,7 @@ from enum import Enum
 
 from labkit.errors import SipError
 from labkit.sip.headers import NameAddr
+from labkit.sip.hop import Hop
 from labkit.sip.message import Headers, Request, Response, SipMessage
 from labkit.sip.uri import SipUri
 
@@ -113,7 +114,7 @@ class Dialog:
         return Request(method, uri, headers, body)
 
     @property
-    def next_hop(self) -> tuple[str, int]:
+    def next_hop(self) -> Hop:
         """Where requests of this dialog are sent: the first route, else the remote target."""
         return (self.route_set[0].sip_uri if self.route_set else SipUri.parse(self.remote_target)).address
 

@@ -190,10 +190,11 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """These octets go to this address."""
+    """These octets go to this address.  When they cannot, ``transaction.fallback`` may know another."""
 
     data: bytes
     remote: Address
+    transaction: Transaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +219,32 @@ Output = Send | Received | TimedOut
 class Transaction:
     """One request and its responses: a state, a table, the timers that run.  :meth:`fire` moves it."""
 
-    __slots__ = ("table", "request", "remote", "reliable", "values", "state", "due", "user", "key", "scheduled", "_last", "_times")
+    __slots__ = (
+        "table",
+        "request",
+        "remote",
+        "reliable",
+        "source",
+        "fallback",
+        "values",
+        "state",
+        "due",
+        "user",
+        "key",
+        "scheduled",
+        "_last",
+        "_times",
+    )
 
     def __init__(self, table: Table, request: Request, remote: Address, *, reliable: bool = False, timers: Timers | None = None) -> None:
         self.table = table
         self.request = request
         self.remote = remote
         self.reliable = reliable
+        self.source = remote
+        """Where the request of a server really came from; ``remote`` is where its Via wants the responses."""
+        self.fallback: Address | None = None
+        """Another way, for when ``remote`` cannot be reached."""
         self.values = timers or Timers()
         self.state = IDLE
         self.due: dict[Timer, float] = {}
@@ -254,15 +274,15 @@ class Transaction:
                 self._start(step, now)
             elif step is SEND:
                 self._last = bytes(message or self.request)
-                outputs.append(Send(self._last, self.remote))
+                outputs.append(Send(self._last, self.remote, self))
             elif step is RESEND:
                 if self._last is not None:
-                    outputs.append(Send(self._last, self.remote))
+                    outputs.append(Send(self._last, self.remote, self))
             elif step is DELIVER:
                 outputs.append(Received(message or self.request, self, self.remote))
             elif step is ACKNOWLEDGE:
                 assert isinstance(message, Response)
-                outputs.append(Send(bytes(ack(self.request, message)), self.remote))
+                outputs.append(Send(bytes(ack(self.request, message)), self.remote, self))
             elif step is GIVE_UP:
                 outputs.append(TimedOut(self))
             elif step is STOP:
@@ -270,6 +290,21 @@ class Transaction:
         if state is TERMINATED:
             self.due.clear()
         return outputs
+
+    def restart(self, remote: Address, now: float, *, reliable: bool) -> list[Output]:
+        """Begin again on another way; a client's request has a new Via by then."""
+        self.remote, self.reliable, self.fallback = remote, reliable, None
+        self.state, self._times = IDLE, 0
+        self.due.clear()
+        return self.fire(START, now)
+
+    @property
+    def is_client(self) -> bool:
+        return self.table is INVITE_CLIENT or self.table is CLIENT
+
+    def repeat(self) -> list[Output]:
+        """Send what was sent last once more, to where ``remote`` now says."""
+        return [Send(self._last, self.remote, self)] if self._last is not None else []
 
     def respond(self, response: Response, now: float) -> list[Output]:
         """A server's user answers; a second final answer is ignored."""

@@ -10,9 +10,11 @@ import heapq
 from itertools import count
 
 from labkit.sip.headers import split_commas
+from labkit.sip.hop import Hop, transport_of
 from labkit.sip.message import Request, Response
 from labkit.sip.transaction import (
     ACK,
+    CALLING,
     CLIENT,
     INVITE_CLIENT,
     INVITE_SERVER,
@@ -20,6 +22,7 @@ from labkit.sip.transaction import (
     SERVER,
     START,
     TERMINATED,
+    TRYING,
     Address,
     Output,
     Received,
@@ -54,6 +57,18 @@ class Transactions:
         self._clients[transaction.key] = transaction
         return transaction, self._after(transaction, transaction.fire(START, now))
 
+    def restart(self, transaction: Transaction, remote: Address, now: float, *, reliable: bool = False) -> list[Output]:
+        """Begin a client transaction again on another way (§18.1.1: over UDP, when TCP was refused); its request has a new Via."""
+        if self._clients.get(transaction.key) is transaction:
+            del self._clients[transaction.key]
+        transaction.key = (transaction.request.via.branch, transaction.request.method)
+        self._clients[transaction.key] = transaction
+        return self._after(transaction, transaction.restart(remote, now, reliable=reliable))
+
+    def unanswered(self, remote: Address) -> list[Transaction]:
+        """The client transactions that wait for a first response from ``remote``, whose connection was lost."""
+        return [t for t in self._clients.values() if t.remote == remote and t.state in (CALLING, TRYING)]
+
     def respond(self, transaction: Transaction, response: Response, now: float) -> list[Output]:
         """Answer in a server transaction."""
         return self._after(transaction, transaction.respond(response, now))
@@ -80,7 +95,11 @@ class Transactions:
         transaction = Transaction(
             INVITE_SERVER if message.method == "INVITE" else SERVER, message, remote, reliable=reliable, timers=self.timers
         )
-        transaction.key = key
+        transaction.key, transaction.source = key, source
+        if reliable:
+            # §18.2.2: when the connection is gone, the response goes over a new one to received and the port of sent-by.
+            host, port = stamped.param("received") or stamped.host, stamped.port or (5061 if stamped.transport == "TLS" else 5060)
+            transaction.fallback = Hop(host, port, transport_of(source))
         self._servers[key] = transaction
         if not message.to.tag:
             self._origins.setdefault(origin, transaction)
@@ -88,7 +107,9 @@ class Transactions:
         return [Received(o.message, o.transaction, source) if isinstance(o, Received) else o for o in outputs]
 
     def _response(self, response: Response, source: Address, now: float) -> list[Output]:
-        # §17.1.3: top branch and the method of CSeq.
+        # §8.1.3.3: more than one Via means that the response went astray.  §17.1.3: top branch and the method of CSeq.
+        if len(response.headers.get_list("Via")) != 1:
+            return []
         transaction = self._clients.get((response.via.branch, response.cseq.method))
         if transaction is None:
             return [Received(response, None, source)]

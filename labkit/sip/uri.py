@@ -11,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from labkit.errors import SipError
+from labkit.sip.hop import Hop
 
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in their order; ``None`` for one without a value (``;lr``)."""
@@ -71,9 +72,10 @@ class SipUri:
         return None
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host (an IPv6 address without its brackets) and port, 5060 or 5061 when none is written (§19.1.2)."""
-        return self.host.strip("[]"), self.port or (5061 if self.scheme == "sips" else 5060)
+    def address(self) -> Hop:
+        """Host (an IPv6 address without its brackets), port and transport; 5060, 5061 and UDP when nothing is written (§19.1.2)."""
+        transport = "TLS" if self.scheme == "sips" else (self.param("transport") or "UDP").upper()
+        return Hop(self.host.strip("[]"), self.port or (5061 if transport == "TLS" else 5060), transport)
 
     @property
     def aor(self) -> SipUri:

@@ -167,42 +167,47 @@ def registrar(clock: list[float]) -> Registrar:
 
 
 def register(number: int, contact: str, *more: tuple[str, str]) -> Request:
-    fixed = [("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"), ("From", "<sip:100@h>;tag=a"), ("To", "<sip:100@h>"), ("Call-ID", "c")]
+    fixed = [
+        ("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"),
+        ("From", "<sip:100@127.0.0.1>;tag=a"),
+        ("To", "<sip:100@127.0.0.1>"),
+        ("Call-ID", "c"),
+    ]
     return Request("REGISTER", "sip:h", [*fixed, ("CSeq", f"{number} REGISTER"), ("Contact", contact), *more])
 
 
 def test_expiry_refresh_and_limits() -> None:
     clock = [1000.0]
     r = registrar(clock)
-    ok = r.register(register(1, "<sip:100@h>"), "100", ("h", 1), "t")
+    ok = r.register(register(1, "<sip:100@127.0.0.1>"), "100", ("127.0.0.1", 1), "t")
     assert ok.contacts[0].expires == 120  # the default
     clock[0] += 119
-    ok = r.register(register(2, "<sip:100@h>;expires=99999"), "100", ("h", 1), "t")
+    ok = r.register(register(2, "<sip:100@127.0.0.1>;expires=99999"), "100", ("127.0.0.1", 1), "t")
     assert ok.contacts[0].expires == 3600  # the maximum
     assert len(r.bindings("100")) == 1
     clock[0] += 3600
     assert r.bindings("100") == []
-    late = r.register(register(3, "<sip:100@h>", ("Expires", "junk")), "100", ("h", 1), "t")
+    late = r.register(register(3, "<sip:100@127.0.0.1>", ("Expires", "junk")), "100", ("127.0.0.1", 1), "t")
     assert late.contacts[0].expires == 120
 
 
 def test_a_late_copy_of_an_old_register_is_refused() -> None:
     r = registrar([0.0])
-    assert r.register(register(5, "<sip:100@h>"), "100", ("h", 1), "t").status == 200
-    assert r.register(register(4, "<sip:100@h>;expires=0"), "100", ("h", 1), "t").status == 500
+    assert r.register(register(5, "<sip:100@127.0.0.1>"), "100", ("127.0.0.1", 1), "t").status == 200
+    assert r.register(register(4, "<sip:100@127.0.0.1>;expires=0"), "100", ("127.0.0.1", 1), "t").status == 500
     assert len(r.bindings("100")) == 1
 
 
 def test_too_many_phones() -> None:
     r = registrar([0.0])
     for n in range(8):
-        assert r.register(register(n, f"<sip:100@h{n}>"), "100", ("h", 1), "t").status == 200
-    assert r.register(register(9, "<sip:100@h9>"), "100", ("h", 1), "t").status == 403
+        assert r.register(register(n, f"<sip:100@127.0.0.{n + 1}>"), "100", ("127.0.0.1", 1), "t").status == 200
+    assert r.register(register(9, "<sip:100@127.0.0.10>"), "100", ("127.0.0.1", 1), "t").status == 403
 
 
 def test_status_table_in_both_languages() -> None:
     r = registrar([0.0])
-    r.register(register(1, "<sip:100@h>"), "100", ("h", 1), "t")
+    r.register(register(1, "<sip:100@127.0.0.1>"), "100", ("127.0.0.1", 1), "t")
     table = r.status()
     assert str(table).splitlines()[1].split("  ")[0] == "Registered (idle)"
     language("fr")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import SipError
+from labkit.sip.hop import Hop
 from labkit.sip.uri import SipUri
 
 
@@ -33,7 +34,8 @@ def test_parts() -> None:
     assert uri.param("transport") == "UDP"
     assert uri.param("lr") == ""
     assert uri.param("maddr") is None
-    assert SipUri.parse("sips:a@b").address == ("b", 5061)
+    assert SipUri.parse("sips:a@b").address == Hop("b", 5061, "TLS")
+    assert SipUri.parse("sip:a@b;transport=tcp").address == Hop("b", 5060, "TCP") != ("b", 5060)
     assert str(uri.aor) == "sip:alice@[2001:db8::1]"
 
 
