@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from labkit.errors import PbxError
+from labkit.net.udp import Address
 from labkit.pbx import Extension, PbxConfig
 from labkit.pbx.registrar import Registrar
 from labkit.sip.digest import Challenge
+from labkit.sip.hop import Hop
 from labkit.sip.message import Request, Response
 from labkit.texts import language
 from tests.pbx.office import EXTENSIONS, Office, play
@@ -238,3 +240,136 @@ def test_secrets_stay_out_of_repr() -> None:
     text = repr(PbxConfig(("127.0.0.1", 1), ("127.0.0.1", 1), (Extension("1", "A", auth_password="s3cret", voicemail_pin="7978"),)))
     assert "s3cret" not in text
     assert "7978" not in text
+
+
+INSTANCE = '+sip.instance="<urn:uuid:00000000-0000-1000-8000-000A95A0E128>"'
+
+
+def reg(r: Registrar, number: int, contact: str, *, call_id: str = "c", source: Address = ("127.0.0.1", 1), vias: int = 1) -> int:
+    request = register(number, contact)
+    request.headers.set("Call-ID", call_id)
+    for _ in range(vias - 1):
+        request.headers.append("Via", "SIP/2.0/UDP 127.0.0.8;branch=z9hG4bK2")
+    return r.register(request, "100", source, "t").status
+
+
+def shown(r: Registrar) -> list[str]:
+    return [binding.contact.uri for binding in r.bindings("100")]
+
+
+def test_a_phone_at_a_new_port_replaces_its_old_binding() -> None:
+    r = registrar([0.0])
+    assert reg(r, 1, "<sip:100@127.0.0.1:5000>") == 200
+    assert reg(r, 2, "<sip:100@127.0.0.1:6000>") == 200  # the same Call-ID: the same phone, whose socket was made anew
+    assert shown(r) == ["sip:100@127.0.0.1:6000"]
+    assert reg(r, 1, "<sip:100@127.0.0.1:7000>", call_id="other") == 200
+    assert len(shown(r)) == 2
+    assert reg(r, 3, "<sip:100@127.0.0.1:8000>, <sip:100@127.0.0.1:8001>") == 200  # both named: two places
+    assert sorted(shown(r))[1:] == ["sip:100@127.0.0.1:8000", "sip:100@127.0.0.1:8001"]
+
+
+def test_an_instance_is_one_phone_wherever_it_is() -> None:
+    r = registrar([0.0])
+    assert reg(r, 1, f"<sip:100@127.0.0.1:5000>;{INSTANCE}") == 200
+    assert reg(r, 1, f"<sip:100@127.0.0.2:5000>;{INSTANCE}", call_id="after a restart", source=("127.0.0.2", 1)) == 200
+    assert shown(r) == ["sip:100@127.0.0.2:5000"]
+    assert reg(r, 1, f"<sip:100@127.0.0.3:5000>;{INSTANCE};reg-id=2", call_id="second flow", source=("127.0.0.3", 1)) == 200
+    assert len(shown(r)) == 2
+
+
+TCP_SOURCE = Hop("127.0.0.1", 4444, "TCP")
+
+
+@pytest.mark.parametrize(
+    ("contact", "source", "vias", "way"),
+    [
+        ("<sip:100@127.0.0.1:5000>", ("127.0.0.1", 5555), 1, ("127.0.0.1", 5000)),  # another port of the same host is believed
+        ("<sip:100@192.168.1.5:5000>", ("127.0.0.1", 5555), 1, ("127.0.0.1", 5555)),  # behind a NAT
+        ("<sip:100@0.0.0.0:62779>", ("127.0.0.1", 62779), 1, ("127.0.0.1", 62779)),  # as in the lab's trace
+        ("<sip:100@phone.example>", ("127.0.0.1", 5555), 1, ("127.0.0.1", 5555)),  # a name is not looked up
+        ("<sip:100@127.0.0.7:5000>", ("127.0.0.1", 5555), 2, ("127.0.0.7", 5000)),  # the source is only the proxy
+        ("<sip:100@127.0.0.1:5000;transport=tcp>", TCP_SOURCE, 1, TCP_SOURCE),  # its own connection
+        ("<sip:100@127.0.0.1:5000>", TCP_SOURCE, 1, ("127.0.0.1", 5000)),  # registered over TCP, wants UDP
+        ("<sip:100@192.168.1.5:5000>", TCP_SOURCE, 1, TCP_SOURCE),
+        ("<sip:100@127.0.0.1:5000;transport=tcp>", ("127.0.0.1", 5555), 1, Hop("127.0.0.1", 5000, "TCP")),
+    ],
+)
+def test_contact_or_source(contact: str, source: Address, vias: int, way: Address) -> None:
+    r = registrar([0.0])
+    assert reg(r, 1, contact, source=source, vias=vias) == 200
+    (binding,) = r.bindings("100")
+    assert binding.contact.uri == contact.strip("<>")  # kept as it came
+    assert binding.source == source
+    assert binding.way == way
+    assert r.locate(binding.uri) == way
+
+
+def test_a_name_behind_a_proxy_is_refused() -> None:
+    r = registrar([0.0])
+    assert reg(r, 1, "<sip:100@phone.example>", vias=2) == 400
+    assert shown(r) == []
+
+
+def test_preference() -> None:
+    r = registrar([0.0])
+    for n, q in enumerate(["0.5", "1.0", "0.5", "0.1"]):
+        assert reg(r, 1, f"<sip:100@127.0.0.1:500{n}>;q={q}", call_id=q + str(n)) == 200
+    groups = [[binding.uri.port for binding in group] for group in r.by_preference("100")]
+    assert groups[0] == [5001]
+    assert sorted(groups[1]) == [5000, 5002]  # type: ignore[type-var]
+    assert groups[2] == [5003]
+
+
+def test_a_stale_binding_is_rung_in_vain() -> None:
+    """As in the lab's trace: the phone answers, and a second contact of it has long gone."""
+
+    async def scene(o: Office) -> None:
+        await o.bob.register()
+        await o.alice.register()
+        gone = await Peer("101", "", o.bob.pbx).start("127.0.0.1")
+        o.pbx.registrar.add_stale("101", f"sip:101@127.0.0.1:{gone.address[1]}")
+        assert [row.state for row in o.pbx.status()] == ["registered", "registered", "not_registered"]
+        assert len(o.pbx.registrar.bindings("101")) == 2
+        await o.bob.invite("101")
+        await o.bob.response(100)
+        ringing = await o.alice.ask("INVITE")
+        o.alice.reply(ringing, 180)
+        await o.bob.response(180)
+        for _ in range(3):  # the first, and two retransmissions: nobody is there
+            await gone.ask("INVITE")
+        o.alice.reply(ringing, 200, body=o.alice.sdp)
+        await o.alice.ask("ACK")
+        await o.bob.response(200)
+        await gone.close()
+
+    play(scene)
+
+
+def test_a_call_reaches_a_phone_behind_a_nat() -> None:
+    async def scene(o: Office) -> None:
+        await o.bob.register()
+        o.alice.contact = "<sip:101@192.168.1.5:5060>"
+        await o.alice.register()
+        invite = await o.bob.invite("101")
+        await o.bob.response(100)
+        ringing = await o.alice.ask("INVITE")
+        assert ringing.uri == "sip:101@192.168.1.5:5060"
+        o.alice.reply(ringing, 200, tag="a", body=o.alice.sdp)
+        await o.alice.ask("ACK")
+        ok = await o.bob.response(200)
+        o.bob.send(o.bob.ack(invite, ok))
+        o.bob.send(o.bob.in_dialog("BYE", invite, ok))
+        await o.alice.ask("BYE")
+
+    play(scene)
+
+
+def test_a_binding_ends_at_its_time() -> None:
+    async def scene(o: Office) -> None:
+        expired = asyncio.Event()
+        o.pbx.registrar._observe = lambda event: expired.set() if event.kind == "expired" else None
+        await o.bob.register(expires=1)
+        await asyncio.wait_for(expired.wait(), 3)
+        assert o.pbx.registrar._ways == {}
+
+    play(scene, expires_min_s=1)
