@@ -32,6 +32,8 @@ class Question:
     kind: str
     points: float
     source: str
+    solution: Any = None
+    """A right answer as a learner would write it: what an instructor's notebook shows and the project's own runs give."""
     accepted: tuple[Any, ...] = ()
     """Numbers, phrases, or yes and no (as true and false) in order."""
     tolerated: tuple[str | int, ...] = ()
@@ -60,6 +62,7 @@ def _question(table: dict[str, Any]) -> Question:
         kind=table["kind"],
         points=float(table["points"]),
         source=table["source"],
+        solution=table.get("solution"),
         accepted=_tuple(table.get("accepted", [])),
         tolerated=_tuple(table.get("tolerated", [])),
         options={name: _tuple(phrases) for name, phrases in options.items()} if options else None,
