@@ -28,7 +28,9 @@ VERSIONS = ((3, 12), (3, 11))  # PJSIP's wheels end at 3.12, labkit's syntax beg
 
 # Programs that some tests call, and the Debian package of each.
 TOOLS = {
+    "baresip": "baresip",
     "chromium": "chromium",
+    "linphonec": "linphone-cli",
     "sipp": "sip-tester",
     "sharkd": "wireshark-common",
     "tshark": "tshark",
