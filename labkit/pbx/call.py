@@ -26,37 +26,62 @@ one leg to the other.  One header is meant to: Session-ID (RFC 7989), by which a
 The session description is passed on unchanged, so the phones send their voices to each other; the PBX never sees them ("direct media").
 When BOB's INVITE has none (a delayed offer), ALICE's 200 carries the offer and BOB's ACK the answer; then the ACK to ALICE waits for it.
 
-An extension may have several phones.  All of them ring (parallel forking); the first that answers wins, the others get CANCEL, with the
-reason "Call completed elsewhere".  When all refuse, the caller hears the best refusal (RFC 3261 §16.7, step 6).
+Whom the PBX calls is the matter of a hunt (:mod:`labkit.pbx.hunt`): it rings all phones of the extension at once, follows the forwarding
+rules when nobody answers, and hands over the leg that was answered.
+
+A call goes on when one of its two phones is exchanged: by a transfer (:mod:`labkit.pbx.transfer`), or because somebody takes a call that is
+parked or rings elsewhere (:mod:`labkit.pbx.pickup`).  Then the other phone gets a re-INVITE with the new one's session description.
 
 The table says everything that can happen: in which state, what came from which side, the state after it, and the method that does the
 work.  What the table does not know needs no work: a late 180, a second BYE, the 487 of a phone that lost.
 
-The legs: :mod:`labkit.pbx.incoming`, :mod:`labkit.pbx.outgoing`, :mod:`labkit.pbx.leg`.  Who may call, and whom: :mod:`labkit.pbx.server`.
+The legs: :mod:`labkit.pbx.incoming`, :mod:`labkit.pbx.outgoing`, :mod:`labkit.pbx.leg`.  Who may call: :mod:`labkit.pbx.switchboard`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from labkit.pbx.config import Extension
-from labkit.pbx.events import CancelUpdate, Confirm, Connect, Disconnect, Fail, Kind, LegEvent, PbxEvent, Ring, Update
+from labkit.errors import SipError
+from labkit.pbx.dialplan import Destination, Party
+from labkit.pbx.events import (
+    Acknowledge,
+    CancelUpdate,
+    Confirm,
+    Connect,
+    Disconnect,
+    Fail,
+    Forward,
+    Kind,
+    LegEvent,
+    PbxEvent,
+    Refer,
+    Ring,
+    Update,
+)
+from labkit.pbx.exchange import Exchange
+from labkit.pbx.hunt import Hunt, Search, pair
 from labkit.pbx.incoming import IncomingLeg
 from labkit.pbx.leg import Leg
 from labkit.pbx.outgoing import OutgoingLeg
-from labkit.pbx.session_id import SessionId
-from labkit.sip.headers import NameAddr
-from labkit.sip.message import Request, Response
-from labkit.sip.uri import SipUri
+from labkit.pbx.session_id import learn
+from labkit.pbx.waiting import waiting
+from labkit.sip.message import Response
+
+if TYPE_CHECKING:
+    from labkit.pbx.transfer import Transfer
 
 
 class CallState(Enum):
     TRYING = "trying"
     RINGING = "ringing"
     CONNECTED = "connected"
+    TRANSFERRING = "transferring"
+    """One of the two has asked for a transfer, and the third phone rings."""
+    WAITING = "waiting"
+    """Only one phone is in the call: it is parked, or its transfer rings and the other has left."""
     ENDED = "ended"
 
 
@@ -64,50 +89,69 @@ class Side(Enum):
     CALLER = "caller"
     CALLEE = "callee"
 
+    @property
+    def other(self) -> Side:
+        return Side.CALLEE if self is Side.CALLER else Side.CALLER
 
-TRYING, RINGING, CONNECTED, ENDED = CallState
+
+TRYING, RINGING, CONNECTED, TRANSFERRING, WAITING, ENDED = CallState
 CALLER, CALLEE = Side
 
-Table: TypeAlias = "dict[CallState, dict[tuple[Side, type[LegEvent]], tuple[CallState, str]]]"
+Row: TypeAlias = "dict[tuple[Side, type[LegEvent]], tuple[CallState, str]]"
 
-TABLE: Table = {
-    TRYING: {
+
+def _searching(state: CallState) -> Row:
+    """The rows of a call that nobody has answered yet."""
+    return {
         (CALLEE, Ring): (RINGING, "ring_caller"),
+        (CALLEE, Forward): (TRYING, "forward"),
         (CALLEE, Connect): (CONNECTED, "connect"),
-        (CALLEE, Fail): (TRYING, "one_phone_failed"),
+        (CALLEE, Fail): (ENDED, "refuse_caller"),
+        (CALLEE, Disconnect): (ENDED, "picker_left"),
+        (CALLER, Acknowledge): (state, "acknowledge"),
         (CALLER, Disconnect): (ENDED, "stop_ringing"),
-        (CALLER, Update): (TRYING, "refuse_update"),
-    },
-    RINGING: {
-        (CALLEE, Ring): (RINGING, "ring_caller"),
-        (CALLEE, Connect): (CONNECTED, "connect"),
-        (CALLEE, Fail): (RINGING, "one_phone_failed"),
-        (CALLER, Disconnect): (ENDED, "stop_ringing"),
-        (CALLER, Update): (RINGING, "refuse_update"),
-    },
-    CONNECTED: {
-        (CALLER, Confirm): (CONNECTED, "confirm"),
-        (CALLEE, Confirm): (CONNECTED, "confirm"),
-        (CALLER, Update): (CONNECTED, "update"),
-        (CALLEE, Update): (CONNECTED, "update"),
-        (CALLER, CancelUpdate): (CONNECTED, "cancel_update"),
-        (CALLEE, CancelUpdate): (CONNECTED, "cancel_update"),
-        (CALLER, Disconnect): (ENDED, "disconnect_other"),
-        (CALLEE, Disconnect): (ENDED, "disconnect_other"),
+        (CALLER, Update): (state, "refuse_update"),
+    }
+
+
+def _talking(state: CallState, refer: str, disconnect: str) -> Row:
+    """The rows of a call with two phones: the same for both sides."""
+    rows: Row = {}
+    for side in Side:
+        rows[side, Confirm] = (state, "confirm")
+        rows[side, Update] = (state, "update")
+        rows[side, CancelUpdate] = (state, "cancel_update")
+        rows[side, Refer] = (TRANSFERRING, refer)
+        rows[side, Disconnect] = (ENDED, disconnect)
+    return rows
+
+
+TABLE: dict[CallState, Row] = {
+    TRYING: _searching(TRYING),
+    RINGING: _searching(RINGING),
+    CONNECTED: _talking(CONNECTED, "transfer_call", "disconnect_other"),
+    TRANSFERRING: _talking(TRANSFERRING, "refuse_transfer", "one_leaves"),
+    WAITING: {
+        (CALLER, Update): (WAITING, "update_alone"),
+        (CALLEE, Update): (WAITING, "update_alone"),
+        (CALLER, Disconnect): (ENDED, "last_leaves"),
+        (CALLEE, Disconnect): (ENDED, "last_leaves"),
     },
     ENDED: {},
 }
 
 # What the caller hears when a phone refuses in a way that only concerns the PBX and that phone.
-_TRANSLATED = {401: 502, 407: 502, 481: 480, 487: 480, 491: 480, 503: 500}
+_TRANSLATED = {401: 502, 407: 502, 422: 500, 481: 480, 487: 480, 491: 480, 503: 500}
 
 
 class Call:
-    """One call from an extension to another.  The PBX makes it with the caller's leg, then calls :meth:`start`."""
+    """One call.  Made with the caller's leg, then :meth:`start`."""
 
-    def __init__(self, caller: Extension, callee: Extension, *, ring_timeout_s: float, observe: Callable[[PbxEvent], None]) -> None:
-        self.caller = caller
-        self.callee = callee
+    def __init__(self, exchange: Exchange, caller: Party, callee: Party) -> None:
+        self.exchange = exchange
+        self.parties = {CALLER: caller, CALLEE: callee}
+        self.dialled = callee
+        """Who was called at first; rules and transfers change :attr:`callee`."""
         self.state = TRYING
         self.started = 0.0
         """When the INVITE came, when the call was answered and when it ended (seconds of the PBX's clock)."""
@@ -116,36 +160,45 @@ class Call:
         self.code: int | None = None
         """The status that ended an unanswered call."""
         self.on_end: Callable[[Call], None] = lambda call: None
-        self._incoming: IncomingLeg | None = None
-        self._phones: list[OutgoingLeg] = []
-        self._winner: OutgoingLeg | None = None
-        self._refusals: list[Fail] = []
+        self.legs: dict[Side, Leg] = {}
+        self.hunt: Hunt | None = None
+        self.transfer: Transfer | None = None
+        self.stop_waiting: Callable[[], None] = lambda: None
+        """What is to be undone when the phone that waits is taken, or leaves."""
         self._rung: tuple[int, bytes] | None = None
-        self._ring_timeout_s = ring_timeout_s
-        self._ring_timer: asyncio.TimerHandle | None = None
-        self._observe = observe
-        self._session_id: SessionId | None = None
 
-    def start(self, incoming: IncomingLeg, phones: list[tuple[OutgoingLeg, SipUri]], session_id: SessionId, max_forwards: int) -> None:
-        """Call every phone of the callee at once."""
+    @property
+    def caller(self) -> Party:
+        return self.parties[CALLER]
+
+    @property
+    def callee(self) -> Party:
+        return self.parties[CALLEE]
+
+    def start(self, incoming: IncomingLeg, destination: Destination, max_forwards: int) -> None:
+        """Find somebody who answers."""
         self.started = incoming.stack.now
-        self._incoming, self._session_id = incoming, session_id
-        incoming.session_id = session_id.to_caller
-        incoming.trying()
-        self._tell("calling", self.caller.number, self.callee.number)
-        caller = NameAddr(f"sip:{self.caller.number}@{incoming.stack.host}", self.caller.name)
-        self._phones = [leg for leg, _ in phones]
-        for leg, target in phones:
-            leg.session_id = session_id.to_callee
-            leg.invite(target, caller, incoming.request, max_forwards)
-        # The timer starts with the INVITE to the phone, not with the ringing.
-        self._ring_timer = incoming.stack.later(self._ring_timeout_s, self._no_answer)
+        self.legs[CALLER] = incoming
+        learn(incoming, incoming.request, incoming.stack.token)
+        incoming.session_id = f"{'0' * 32};remote={incoming.uuid}"
+        if destination.rings:
+            incoming.trying()
+        self.tell("calling", self.caller.number, self.callee.number)
+        search = Search(self.caller, incoming.request, max_forwards, incoming.uuid, incoming.reliable)
+        self.hunt = Hunt(self.exchange, search, lambda leg, event: self._happen(CALLEE, leg, event))
+        self.hunt.start(destination)
 
     def handle(self, leg: Leg, event: LegEvent) -> None:
         """Something happened on a leg: look it up in the table and do it."""
-        side = CALLER if leg is self._incoming else CALLEE
+        side = next((side for side, known in self.legs.items() if known is leg), None)
+        if side is None:
+            self._refuse(leg, event)  # of a phone that has left this call
+        else:
+            self._happen(side, leg, event)
+
+    def _happen(self, side: Side, leg: Leg | None, event: LegEvent) -> None:
         row = TABLE[self.state].get((side, type(event)))
-        if row is None or (self._winner is not None and side is CALLEE and leg is not self._winner):
+        if row is None:
             self._refuse(leg, event)
             return
         before, self.state = self.state, row[0]
@@ -157,155 +210,190 @@ class Call:
         """End the call from the PBX ("Disconnect the call" on the lab's screen): BYE to both, or CANCEL and ``status``."""
         if self.state is ENDED:
             return
-        if self.state is not CONNECTED:
-            self.code = status
+        self.code = status if self.connected_at is None else None
         self.state = ENDED
-        for phone in self._phones:
-            phone.disconnect()
-        if self._incoming is not None:
-            self._incoming.fail(status)
-            self._incoming.disconnect()
+        for leg in self.legs.values():
+            if isinstance(leg, IncomingLeg):
+                leg.fail(status)
+            leg.disconnect()
         self._finish()
 
-    # -- the work of the table ------------------------------------------------------------------------------------------------------
+    # -- the work of the table: before the answer -----------------------------------------------------------------------------------
 
     def _ring_caller(self, leg: OutgoingLeg, event: Ring) -> None:
-        assert self._incoming is not None and self._session_id is not None
-        self._learn_session_id(event.message)
+        assert self.hunt is not None
+        incoming = self._incoming
+        pair(incoming, leg, event.message)
         response = event.message
-        if len(self._phones) > 1 and response.body:
+        if len(self.hunt.phones) > 1 and response.body:
             # The caller has one dialog with us, and early media from several phones do not fit into it.
             response = Response(180)
         if self._rung != (response.status, response.body):
             if self._rung is None:
-                self._tell("ringing", self.callee.number, self.caller.number)
+                self.tell("ringing", self.callee.number, self.caller.number)
             self._rung = (response.status, response.body)
-            self._incoming.ring(response)
+            if incoming.ring(response):
+                return  # its PRACK comes from the caller
+        leg.acknowledge(None)
+
+    def _acknowledge(self, leg: Leg, event: Acknowledge) -> None:
+        """The caller's PRACK goes on to the phone that waits for one; else it is for us alone."""
+
+        def answered(response: Response | None) -> None:
+            leg.answer(event.transaction, response.status if response is not None else 408, response)
+
+        phones = self.hunt.phones if self.hunt is not None else []
+        if not any(phone.acknowledge(event.message, answered) for phone in phones):
+            leg.answer(event.transaction, 200)
+
+    def _forward(self, leg: None, event: Forward) -> None:
+        self.parties[CALLEE] = self.exchange.plan.party(event.to)
+        self._rung = None
+        self._incoming.forwarded(event.history)
+        self.tell("forwarded", event.from_, event.to)
 
     def _connect(self, leg: OutgoingLeg, event: Connect) -> None:
-        assert self._incoming is not None
-        self._winner = leg
-        self.connected_at = leg.stack.now
-        self._stop_timer()
-        self._learn_session_id(event.message)
-        for phone in self._phones:
-            if phone is not leg:
-                phone.cancel(cause=200)
+        self.legs[CALLEE] = leg
+        leg.owner = self
+        pair(self._incoming, leg, event.message)
+        self.connected(leg)
         self._incoming.connect(event.message)
-        self._tell("connected", self.callee.number, self.caller.number)
 
-    def _one_phone_failed(self, leg: OutgoingLeg, event: Fail) -> None:
-        self._refusals.append(event)
-        if event.status >= 600:
-            # §16.7, step 5: a 6xx speaks for every phone.
-            for phone in self._phones:
-                phone.cancel()
-            self._give_up(event)
-        elif len(self._refusals) == len(self._phones):
-            self._give_up(best(self._refusals))
+    def _refuse_caller(self, leg: None, event: Fail) -> None:
+        self.code = _TRANSLATED.get(event.status, event.status)
+        self._incoming.fail(self.code, event.message if self.code == event.status else None)
 
     def _stop_ringing(self, leg: Leg, event: Disconnect) -> None:
         self.code = 487
-        for phone in self._phones:
-            phone.cancel()
+        if CALLEE in self.legs:
+            self.legs[CALLEE].disconnect()  # it was picking the call up
+
+    def _picker_left(self, leg: Leg, event: Disconnect) -> None:
+        self.code = 480
+        self._incoming.fail(480)
+
+    def _refuse_update(self, leg: Leg, event: Update) -> None:
+        leg.answer(event.transaction, 491)  # RFC 3311 §5.2: an offer is still open
+
+    # -- the work of the table: while they talk -------------------------------------------------------------------------------------
 
     def _confirm(self, leg: Leg, event: Confirm) -> None:
-        self._other(leg).confirm(event.message)
+        self.other(leg).confirm(event.message)
 
     def _update(self, leg: Leg, event: Update) -> None:
         """re-INVITE, UPDATE, INFO or MESSAGE: ask the other leg the same, answer this one what it says."""
-        other, method = self._other(leg), event.message.method
+        other, method = self.other(leg), event.message.method
 
         def answered(response: Response | None) -> None:
             status = response.status if response is not None else 408
-            if status in (401, 407):
+            if status in (401, 407, 422):
                 status, response = _TRANSLATED[status], None
             leg.answer(event.transaction, status, response, reason=response.reason if response is not None else "")
             if status in (408, 481) and self.state is CONNECTED:
                 # §12.2.1.2: the other phone has lost the dialog, so the call is over.
                 self.hang_up()
             elif status < 300 and method in ("INVITE", "UPDATE"):
-                self._tell("updated", leg.number, other.number)
+                self.tell("updated", leg.number, other.number)
 
         other.update(method, event.message, answered)
 
     def _cancel_update(self, leg: Leg, event: CancelUpdate) -> None:
-        self._other(leg).cancel_update(event.message)
-
-    def _refuse_update(self, leg: Leg, event: Update) -> None:
-        leg.answer(event.transaction, 491)  # RFC 3311 §5.2: an offer is still open
+        self.other(leg).cancel_update(event.message)
 
     def _disconnect_other(self, leg: Leg, event: Disconnect) -> None:
-        self._other(leg).disconnect(event.message)
+        self.other(leg).disconnect(event.message)
+
+    # -- the work of the table: when a phone is exchanged ---------------------------------------------------------------------------
+
+    def _transfer_call(self, leg: Leg, event: Refer) -> None:
+        from labkit.pbx.transfer import begin
+
+        self.state = CONNECTED
+        begin(self, leg, event)
+
+    def _refuse_transfer(self, leg: Leg, event: Refer) -> None:
+        leg.answer(event.transaction, 491)  # one transfer at a time
+
+    def _one_leaves(self, leg: Leg, event: Disconnect) -> None:
+        """A transfer rings.  Whoever asked for it may go; without the other one there is nothing to transfer."""
+        assert self.transfer is not None
+        if self.transfer.asked_by(leg):
+            del self.legs[self.side(leg)]
+            self.state = WAITING
+        else:
+            self.transfer.abandon(487)
+            self.other(leg).disconnect(event.message)
+
+    def _update_alone(self, leg: Leg, event: Update) -> None:
+        """The phone that waits changes its media: there is nobody to ask, and silence answers it."""
+        try:
+            silence = waiting(event.message.body, leg.stack.advertised[0])
+        except SipError as error:
+            leg.answer(event.transaction, error.status or 400)
+            return
+        leg.answer(event.transaction, *((200, silence) if event.message.method in ("INVITE", "UPDATE") else (480,)))
+
+    def _last_leaves(self, leg: Leg, event: Disconnect) -> None:
+        """Nobody is left; what was sought for the phone is given up in :meth:`_finish`."""
+
+    def replace(self, side: Side, leg: Leg, party: Party) -> None:
+        """From now on this phone is on that side of the call."""
+        self.legs[side], self.parties[side] = leg, party
+        leg.owner = self
+        self.transfer, self.state = None, CONNECTED
+        self.stop_waiting()
+        self.stop_waiting = lambda: None
+
+    def connected(self, leg: Leg) -> None:
+        """The call is answered for the first time."""
+        self.connected_at = leg.stack.now
+        self.tell("connected", self.callee.number, self.caller.number)
 
     # -- helpers --------------------------------------------------------------------------------------------------------------------
 
-    def _refuse(self, leg: Leg, event: LegEvent) -> None:
+    def _refuse(self, leg: Leg | None, event: LegEvent) -> None:
         """An event that changes nothing; a request among them still gets its answer."""
-        if isinstance(event, Update):
+        if leg is not None and isinstance(event, (Update, Refer, Acknowledge)):
             leg.answer(event.transaction, 481)
 
-    def _other(self, leg: Leg) -> Leg:
-        other = self._winner if leg is self._incoming else self._incoming
-        assert other is not None
-        return other
+    @property
+    def _incoming(self) -> IncomingLeg:
+        incoming = self.legs[CALLER]
+        assert isinstance(incoming, IncomingLeg)
+        return incoming
 
-    def _no_answer(self) -> None:
-        if self.state in (TRYING, RINGING):
-            for phone in self._phones:
-                phone.cancel()
-            self._give_up(Fail(408))
-            self._finish()
+    def side(self, leg: Leg) -> Side:
+        """On which side of the call a leg is."""
+        return CALLER if self.legs.get(CALLER) is leg else CALLEE
 
-    def _give_up(self, refusal: Fail) -> None:
-        assert self._incoming is not None
-        status = refusal.status if refusal.status >= 400 else 480  # a redirection is not followed here
-        self.code = _TRANSLATED.get(status, status)
-        self.state = ENDED
-        self._incoming.fail(self.code, refusal.message if self.code == refusal.status else None)
-
-    def _learn_session_id(self, message: Response | Request) -> None:
-        assert self._session_id is not None and self._incoming is not None
-        self._session_id.learn_callee(message)
-        self._incoming.session_id = self._session_id.to_caller
-        for phone in self._phones:
-            phone.session_id = self._session_id.to_callee
-
-    def _stop_timer(self) -> None:
-        if self._ring_timer is not None:
-            self._ring_timer.cancel()
+    def other(self, leg: Leg) -> Leg:
+        """The leg on the other side."""
+        return self.legs[self.side(leg).other]
 
     def _finish(self) -> None:
-        assert self._incoming is not None
-        self._stop_timer()
-        self.ended_at = self._incoming.stack.now
+        if self.hunt is not None:
+            self.hunt.stop()
+        if self.transfer is not None:
+            self.transfer.abandon(487)
+        self.stop_waiting()
+        self.ended_at = self.exchange.stack.now
         if self.connected_at is None:
-            self._tell("failed", self.caller.number, self.callee.number, self.code)
+            self.tell("failed", self.caller.number, self.callee.number, self.code)
         else:
-            self._tell("ended", self.caller.number, self.callee.number)
+            self.tell("ended", self.caller.number, self.callee.number)
         self.on_end(self)
 
-    def _tell(self, kind: Kind, extension: str, peer: str, code: int | None = None) -> None:
-        self._observe(PbxEvent(kind, extension, peer, code))
+    def tell(self, kind: Kind, extension: str, peer: str, code: int | None = None) -> None:
+        """Let the owner of the PBX know."""
+        self.exchange.observe(PbxEvent(kind, extension, peer, code))
 
     def activity(self, number: str) -> str:
         """What this call means for an extension: ringing, in_call, or nothing."""
         if self.state is ENDED or number not in (self.caller.number, self.callee.number):
             return ""
-        if self.state is CONNECTED or number == self.caller.number:
-            return "in_call"
-        return "ringing" if self.state is RINGING else ""
+        if self.state in (TRYING, RINGING) and number != self.caller.number:
+            return "ringing" if self.state is RINGING else ""
+        return "in_call"
 
     def __repr__(self) -> str:
         return f"<Call {self.caller.number} -> {self.callee.number} {self.state.value}>"
-
-
-def best(refusals: list[Fail]) -> Fail:
-    """The refusal that tells the caller most (§16.7, step 6): the lowest class; in 4xx one that the caller can act on; silence last."""
-    helpful = (488, 415, 420, 484, 486)
-
-    def rank(refusal: Fail) -> tuple[int, int, int]:
-        status = refusal.status
-        return status // 100, helpful.index(status) if status in helpful else len(helpful), 1 if status == 408 else 0
-
-    return min(refusals, key=rank)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from labkit.errors import PbxError
-from labkit.pbx.config import Extension
+from labkit.pbx.dialplan import Party
 from labkit.sip.status import reason
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ class Ended(Protocol):
     connected_at: float | None
     ended_at: float | None
     code: int | None
-    caller: Extension
-    callee: Extension
+
+    @property
+    def caller(self) -> Party: ...
+    @property
+    def callee(self) -> Party: ...
 
 
 def record_of(call: Ended, now: float, *, forwarded_from: str = "", call_id: str = "") -> CallRecord:

@@ -12,7 +12,13 @@ from typing import Literal
 from labkit.sip.message import Request, Response, SipMessage
 from labkit.sip.transaction import Transaction
 
-Kind = Literal["registered", "unregistered", "expired", "refused", "calling", "ringing", "connected", "updated", "failed", "ended"]
+# fmt: off
+Kind = Literal[
+    "registered", "unregistered", "expired", "refused",
+    "calling", "ringing", "forwarded", "connected", "updated", "failed", "ended",
+    "transferring", "transferred", "transfer_failed", "parked", "picked_up", "status", "messages",
+]
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +83,30 @@ class Fail:
     message: Response | None = None
 
 
-LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The phone has our reliable provisional response (PRACK)."""
+
+    message: Request
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Refer:
+    """The phone wants its call transferred."""
+
+    message: Request
+    transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Nobody took the call, and it goes on to somebody else.  No phone says this: the hunt does (:mod:`labkit.pbx.hunt`)."""
+
+    from_: str
+    to: str
+    history: tuple[str, ...]
+    """The entries of History-Info (RFC 7044)."""
+
+
+LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail | Acknowledge | Refer | Forward

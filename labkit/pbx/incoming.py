@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from labkit.pbx.events import CancelUpdate, Disconnect
+from labkit.pbx.events import Acknowledge, CancelUpdate, Disconnect
+from labkit.pbx.exchange import Exchange
 from labkit.pbx.leg import Leg, Owner
-from labkit.pbx.stack import SipStack
+from labkit.pbx.reliable import EXTENSION, ReliableResponses, rseq
+from labkit.pbx.session_timer import supports
 from labkit.sip.dialog import Dialog, DialogState
 from labkit.sip.message import Request, Response, SipMessage
 from labkit.sip.transaction import Transaction
@@ -13,16 +15,18 @@ from labkit.sip.transaction import Transaction
 class IncomingLeg(Leg):
     """The caller's leg.  Until :meth:`connect` or :meth:`fail` its INVITE waits for the answer."""
 
-    def __init__(
-        self, stack: SipStack, book: dict[tuple[str, str], Leg], owner: Owner, number: str, shown: str, transaction: Transaction
-    ) -> None:
-        super().__init__(stack, book, owner, number, shown)
+    def __init__(self, exchange: Exchange, owner: Owner, number: str, shown: str, transaction: Transaction) -> None:
+        super().__init__(exchange, owner, number, shown)
         self.request: Request = transaction.request
         self.dialog = Dialog.from_request(transaction.request, self.tag)
+        self.reliable = supports(self.request, EXTENSION)
+        """Whether the phone understands reliable provisional responses."""
+        self._needs_reliable = EXTENSION in self.request.headers.get_list("Require")
+        self._reliable = ReliableResponses(self.stack, transaction, self._not_acknowledged)
         self._initial = transaction
         self._pending = transaction
         transaction.user = self
-        book[self.dialog.call_id, self.tag] = self
+        self._book[self.dialog.call_id, self.tag] = self
 
     @property
     def answered(self) -> bool:
@@ -32,21 +36,58 @@ class IncomingLeg(Leg):
         """100 at once, so that the phone stops sending its INVITE (§17.2.1)."""
         self.answer(self._initial, 100)
 
-    def ring(self, source: Response) -> None:
-        """Pass 180 or 183 on, with its body (early media)."""
-        self.answer(self._initial, source.status, source, reason=source.reason)
+    def ring(self, source: Response) -> bool:
+        """Pass 180 or 183 on, with its body (early media); true when its PRACK will come and is to be passed back."""
+        asked = rseq(source) is not None
+        if not (self._needs_reliable or (asked and self.reliable)):
+            self.answer(self._initial, source.status, source, reason=source.reason)
+            return False
+        if self.answered or self.ended:
+            return False
+        response = self.request.response(source.status, source.reason, to_tag=self.tag)
+        response.headers.copy_from(self.request.headers, "Record-Route")
+        response.headers.append("Contact", self.contact)
+        self._dress(response, source)
+        self._reliable.send(response)
+        return asked
 
-    def connect(self, source: Response) -> None:
-        """Answer the call with the callee's session description."""
+    def receive(self, request: Request, transaction: Transaction | None) -> None:
+        if request.method != "PRACK" or transaction is None or self.answered:
+            super().receive(request, transaction)
+        elif self._reliable.acknowledged(request):
+            self.owner.handle(self, Acknowledge(request, transaction))
+        else:
+            self.answer(transaction, 481)  # RFC 3262 §3
+
+    def forwarded(self, history: tuple[str, ...]) -> None:
+        """181 Call Is Being Forwarded, with where it goes (§21.1.3, RFC 7044)."""
         if not self.answered and not self.ended:
-            assert self.dialog is not None
-            self.dialog.state = DialogState.CONFIRMED
-            self.answer(self._initial, 200, source)
+            response = self.request.response(181, to_tag=self.tag)
+            response.headers.append("Contact", self.contact)
+            for entry in history:
+                response.headers.append("History-Info", entry)
+            self._dress(response, None)
+            if self._needs_reliable:
+                self._reliable.send(response)
+            else:
+                self.stack.respond(self._initial, response)
+
+    def connect(self, source: SipMessage) -> None:
+        """Answer the call with the callee's session description."""
+
+        def accept() -> None:
+            if not self.answered and not self.ended:
+                assert self.dialog is not None
+                self.dialog.state = DialogState.CONFIRMED
+                self.answer(self._initial, 200, source)
+
+        self._reliable.when_acknowledged(accept)
 
     def fail(self, status: int, source: Response | None = None) -> None:
         """Refuse the call."""
         if not self.answered and not self.ended:
             self.ended = True
+            self._reliable.stop()
             self.answer(self._initial, status, source)
             self._forget()
 
@@ -63,3 +104,8 @@ class IncomingLeg(Leg):
             super().disconnect(source)
         else:
             self.fail(480)
+
+    def _not_acknowledged(self) -> None:
+        """RFC 3262 §3: no PRACK in 64·T1, so the INVITE is refused with a 5xx."""
+        self.fail(504)
+        self.owner.handle(self, Disconnect(None))

@@ -8,43 +8,32 @@ event         the phone did this                          the owner orders this
 ============  ==========================================  =========================================
 Ring          180, 183 ... to our INVITE                  ``ring``: send the same to the caller
 Connect       200 to our INVITE                           ``connect``: send 200 to the caller
+Acknowledge   PRACK for our reliable 1xx                  ``acknowledge``: send PRACK
 Confirm       ACK for our 200                             ``confirm``: send ACK, if one still waits
 Update        re-INVITE, UPDATE, INFO, MESSAGE            ``update``: send the same
 CancelUpdate  CANCEL of a re-INVITE                       ``cancel_update``: send CANCEL
+Refer         REFER: transfer this call                   ``ask``: send NOTIFY (:mod:`labkit.pbx.transfer`)
 Disconnect    BYE, or CANCEL before the answer            ``disconnect``: send BYE, CANCEL or 480
 Fail          300 to 699 to our INVITE, or silence (408)  ``fail``: send it to the caller
 ============  ==========================================  =========================================
 
-This class is the part inside the dialog.  How a leg begins is in :mod:`labkit.pbx.incoming` (the phone calls) and
-:mod:`labkit.pbx.outgoing` (the PBX calls the phone).
+This class is the part inside the dialog, and :mod:`labkit.pbx.asking` its half that asks.  How a leg begins is in
+:mod:`labkit.pbx.incoming` (the phone calls) and :mod:`labkit.pbx.outgoing` (the PBX calls the phone).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Protocol
 
 from labkit.errors import SipError
-from labkit.net.udp import Address
-from labkit.pbx.events import CancelUpdate, Confirm, Disconnect, LegEvent, Update
-from labkit.pbx.stack import Answered, SipStack
-from labkit.sip.dialog import Dialog, DialogState
-from labkit.sip.message import Request, Response, SipMessage, cancel
+from labkit.pbx.asking import ALLOW, AskingLeg
+from labkit.pbx.events import CancelUpdate, Confirm, Disconnect, LegEvent, Refer, Update
+from labkit.pbx.exchange import Exchange
+from labkit.pbx.repeat import Repeater
+from labkit.sip.dialog import DialogState
+from labkit.sip.message import Request, Response, SipMessage
 from labkit.sip.transaction import State, Transaction
-
-ALLOW = "INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, SUBSCRIBE, UPDATE, INFO, MESSAGE"
-# What a message of one leg hands to the other beside its body.  Everything else is that leg's own business and stays there.
-PASSED = (
-    "Content-Type",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "MIME-Version",
-    "Info-Package",
-    "Reason",
-    "Warning",
-)
 
 
 class Owner(Protocol):
@@ -53,28 +42,15 @@ class Owner(Protocol):
     def handle(self, leg: Leg, event: LegEvent) -> None: ...
 
 
-class Leg:
-    """One dialog with a phone.  ``number`` is the extension at the other end, ``shown`` the number that our Contact shows it."""
+class Leg(AskingLeg):
+    """A leg with its owner."""
 
-    def __init__(self, stack: SipStack, book: dict[tuple[str, str], Leg], owner: Owner, number: str, shown: str) -> None:
-        self.stack = stack
+    def __init__(self, exchange: Exchange, owner: Owner, number: str, shown: str) -> None:
+        super().__init__(exchange, number, shown)
         self.owner = owner
-        self.number = number
-        self.contact = f"<sip:{shown}@{stack.host}>"
-        self.session_id = ""
-        """The Session-ID (RFC 7989) of what we send here; both legs of a call carry the same pair."""
-        self.dialog: Dialog | None = None
-        self.tag = stack.token(6)
-        self.ended = False
-        self._book = book
-        self._asked: Transaction | None = None  # our INVITE that has no final response yet
-        self._pending: Transaction | None = None  # their INVITE that we have not answered yet
-        self._unconfirmed: Transaction | None = None  # their INVITE whose 2xx has no ACK yet
-        self._repeat: asyncio.TimerHandle | None = None
+        self._repeat: Repeater | None = None
         self._bye_waits = False  # our BYE must wait for the ACK of our 2xx
         self._bye_source: SipMessage | None = None  # what the other leg said when it ended, for its Reason
-        self._ack_due: int | None = None  # CSeq of our INVITE whose 2xx waits for the other leg's ACK body
-        self._ack_sent: tuple[int, bytes, Address] | None = None
 
     # -- what the phone does inside the dialog --------------------------------------------------------------------------------------
 
@@ -95,15 +71,42 @@ class Leg:
             self.answer(transaction, 481)
         elif request.method == "INVITE":
             self._reinvited(request, transaction)
-        elif request.method in ("UPDATE", "INFO", "MESSAGE"):
+        elif request.method == "UPDATE":
+            self._updated(request, transaction)
+        elif request.method in ("INFO", "MESSAGE"):
             self.owner.handle(self, Update(request, transaction))
+        elif request.method == "REFER":
+            self.owner.handle(self, Refer(request, transaction))
+        elif request.method in ("PRACK", "NOTIFY", "SUBSCRIBE"):
+            self.answer(transaction, 481)  # nothing here waits for it (RFC 3262 §3, RFC 6665 §4.1.3)
         else:
             self.answer(transaction, 200 if request.method == "OPTIONS" else 405)
 
+    def _updated(self, request: Request, transaction: Transaction) -> None:
+        """RFC 3311 §5.2; without a body it only refreshes the session, and that is between this phone and us."""
+        if self.timer.too_short(request):
+            self.refuse_interval(transaction)
+        elif request.body and self._pending is not None:
+            self.answer(transaction, 500, extra=[("Retry-After", 1)])
+        elif request.body and self.busy:
+            self.answer(transaction, 491)
+        elif request.body or not self.confirmed:
+            self.owner.handle(self, Update(request, transaction))
+        else:
+            self.answer(transaction, 200)
+
+    def refuse_interval(self, transaction: Transaction) -> None:
+        """422 with the shortest session interval that would do (RFC 4028 §9)."""
+        response = transaction.request.response(422, to_tag=self.tag)
+        response.headers.append("Min-SE", self.timer.minimum_s)
+        self.stack.respond(transaction, response)
+
     def _reinvited(self, request: Request, transaction: Transaction) -> None:
-        if self._pending is not None:
+        if self.timer.too_short(request):
+            self.refuse_interval(transaction)
+        elif self._pending is not None:
             # §14.2: another INVITE of theirs is still open.
-            self.answer(transaction, 500, retry_after=1)
+            self.answer(transaction, 500, extra=[("Retry-After", 1)])
         elif self._asked is not None or self._ack_due is not None or self._unconfirmed is not None:
             # §14.2: another offer is open; the two crossed, and both sides will try again after a random time.
             self.answer(transaction, 491)
@@ -136,11 +139,18 @@ class Leg:
             self._send_bye()
         else:
             self.owner.handle(self, Confirm(ack))
+        self._let_wait_go()
 
     # -- answering ------------------------------------------------------------------------------------------------------------------
 
     def answer(
-        self, transaction: Transaction, status: int, source: SipMessage | None = None, *, reason: str = "", retry_after: int | None = None
+        self,
+        transaction: Transaction,
+        status: int,
+        source: SipMessage | None = None,
+        *,
+        reason: str = "",
+        extra: Iterable[tuple[str, object]] = (),
     ) -> None:
         """Respond in this dialog, with the body of ``source`` if there is one; a 2xx to INVITE is repeated until its ACK comes."""
         request = transaction.request
@@ -150,10 +160,13 @@ class Leg:
         if request.method in ("INVITE", "UPDATE") and 100 < status < 300:
             response.headers.copy_from(request.headers, "Record-Route")
             response.headers.append("Contact", self.contact)
+            if status >= 200:
+                response.headers.append("Supported", "replaces, timer")
+                self.timer.answer(request, response.headers)
         if (request.method in ("INVITE", "OPTIONS") and status >= 200) or status == 405:
             response.headers.append("Allow", ALLOW)
-        if retry_after is not None:
-            response.headers.append("Retry-After", retry_after)
+        for name, value in extra:
+            response.headers.append(name, value)
         self._dress(response, source if status > 100 else None)
         self.stack.respond(transaction, response)
         if status < 200:
@@ -164,111 +177,26 @@ class Leg:
             self._refresh(request)
             if request.method == "INVITE":
                 self._repeat_until_ack(transaction, response)
+        self._let_wait_go()
 
     def _repeat_until_ack(self, transaction: Transaction, response: Response) -> None:
         """§13.3.1.4: a 2xx goes out again at T1, doubled up to T2, until ACK; after 64·T1 without one the call is ended by BYE."""
-        timers = self.stack.timers
-        self._unconfirmed = transaction
-        self._bye_waits = False
-        started = self.stack.now
-        pause = timers.t1
+        self._unconfirmed, self._bye_waits = transaction, False
 
-        def again() -> None:
-            nonlocal pause
-            if self.stack.now - started >= 64 * timers.t1 - 0.001:
-                known = self.ended
-                self._stop_repeating()
-                self._send_bye()
-                if not known:
-                    self.owner.handle(self, Disconnect(None))
-                return
-            self.stack.respond(transaction, response)
-            pause = min(2 * pause, timers.t2)
-            self._repeat = self.stack.later(min(pause, started + 64 * timers.t1 - self.stack.now), again)
+        def give_up() -> None:
+            known = self.ended
+            self._stop_repeating()
+            self._send_bye()
+            if not known:
+                self.owner.handle(self, Disconnect(None))
 
-        self._repeat = self.stack.later(pause, again)
+        self._repeat = Repeater(self.stack, lambda: self.stack.respond(transaction, response), give_up, self.stack.timers.t2)
 
     def _stop_repeating(self) -> None:
         self._unconfirmed = None
         if self._repeat is not None:
-            self._repeat.cancel()
+            self._repeat.stop()
             self._repeat = None
-
-    # -- asking ---------------------------------------------------------------------------------------------------------------------
-
-    def update(self, method: str, source: Request, answered: Callable[[Response | None], None]) -> None:
-        """Send a request inside the dialog with the body of ``source``; ``answered`` gets its final response, or ``None`` for silence."""
-        if self.dialog is None or self.dialog.state is not DialogState.CONFIRMED or self.ended:
-            answered(None)
-            return
-        request = self.dialog.request(method, body=source.body)
-        if method in ("INVITE", "UPDATE"):
-            request.headers.append("Contact", self.contact)
-            request.headers.append("Allow", ALLOW)
-        self._dress(request, source)
-        if method == "INVITE":
-            self._asked = self._send(request, self._on_reinvite(request, answered))
-        else:
-            self._send(request, lambda response: answered(response) if response is None or response.status >= 200 else None)
-
-    def _on_reinvite(self, request: Request, answered: Callable[[Response | None], None]) -> Answered:
-        number = request.cseq.number
-
-        def on_response(response: Response | None) -> None:
-            if response is not None and response.status < 200:
-                return
-            if response is not None and response.status < 300:
-                if self._accepted(request, response):
-                    answered(response)
-                return
-            if self._asked is not None and self._asked.request.cseq.number == number:
-                self._asked = None
-                answered(response)
-
-        return on_response
-
-    def _accepted(self, request: Request, response: Response) -> bool:
-        """A 2xx to an INVITE of ours; true for the first.  Each copy is answered with the same ACK (§13.2.2.4)."""
-        number = request.cseq.number
-        if self._ack_sent is not None and self._ack_sent[0] == number:
-            self.stack.send_bytes(self._ack_sent[1], self._ack_sent[2])
-            return False
-        if self._ack_due == number:
-            return False
-        self._asked = None
-        self._refresh(response)
-        self._ack_due = number
-        if request.body or self.ended:
-            self.confirm(None)  # our INVITE had the offer, so the ACK has nothing to say and goes at once
-        return True
-
-    def _refresh(self, message: SipMessage) -> None:
-        """Take over the phone's new Contact; a useless one leaves the old in force."""
-        assert self.dialog is not None
-        try:
-            self.dialog.refresh(message)
-        except SipError:
-            return
-
-    def confirm(self, source: Request | None) -> None:
-        """Send the ACK that waits, with the body (the answer to a delayed offer) of the other leg's ACK."""
-        if self._ack_due is None or self.dialog is None:
-            return
-        number, self._ack_due = self._ack_due, None
-        ack = self.dialog.request("ACK", cseq=number, body=source.body if source is not None else b"")
-        self._dress(ack, source)
-        remote = self._next_hop()
-        self._ack_sent = (number, self.stack.send_ack(ack, remote), remote)
-
-    def cancel_update(self, source: SipMessage | None) -> None:
-        """CANCEL our re-INVITE, if it is still open and was heard (§9.1: not before a provisional response)."""
-        if self._asked is not None and self._asked.state is State.PROCEEDING:
-            self._cancel(self._asked)
-
-    def _cancel(self, invite: Transaction, cause: int | None = None) -> None:
-        request = cancel(invite.request, cause=cause)
-        self._dress(request, None)
-        self.stack.send(request, invite.remote, lambda response: None)
 
     # -- ending ---------------------------------------------------------------------------------------------------------------------
 
@@ -287,6 +215,7 @@ class Leg:
     def _send_bye(self) -> None:
         assert self.dialog is not None
         self.ended, self._bye_waits = True, False
+        self.timer.stop()
         self.confirm(None)
         bye = self.dialog.request("BYE")
         if self._bye_source is not None:
@@ -297,26 +226,18 @@ class Leg:
     def _forget(self) -> None:
         """No request of this dialog is expected any more; a late one gets 481."""
         self._stop_repeating()
+        self.timer.stop()
         if self.dialog is not None:
             self.dialog.state = DialogState.TERMINATED
-            self._book.pop((self.dialog.call_id, self.tag), None)
+            self._leave(self.dialog.call_id)
 
-    # -- helpers --------------------------------------------------------------------------------------------------------------------
+    def _leave(self, call_id: str) -> None:
+        """Nobody finds this leg any more, and its relay ports are free."""
+        self._book.pop((call_id, self.tag), None)
+        if self.stack.relay is not None:
+            self.stack.relay.release(call_id)
 
-    def _next_hop(self) -> Address:
-        assert self.dialog is not None
-        try:
-            return self.dialog.next_hop
-        except SipError:
-            return "", 0  # a Contact of another scheme: nobody hears us, and the timers say so
-
-    def _send(self, request: Request, answered: Answered) -> Transaction:
-        return self.stack.send(request, self._next_hop(), answered)
-
-    def _dress(self, message: SipMessage, source: SipMessage | None) -> None:
-        """Add the Session-ID, and the body of the other leg with the headers that describe it, byte for byte."""
-        if self.session_id:
-            message.headers.append("Session-ID", self.session_id)
-        if source is not None:
-            message.headers.copy_from(source.headers, *PASSED)
-            message.body = source.body
+    def _session_over(self) -> None:
+        if not self.ended:
+            self.disconnect()
+            self.owner.handle(self, Disconnect(None))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.pbx.config import Extension
-from labkit.pbx.leg import PASSED
+from labkit.pbx.asking import PASSED
+from labkit.pbx.dialplan import Party
 from labkit.pbx.stack import SipStack
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import Headers, Request, Response
@@ -11,9 +11,7 @@ from labkit.sip.transaction import Transaction
 from labkit.sip.uri import SipUri
 
 
-def relay_message(
-    stack: SipStack, transaction: Transaction, caller: Extension, callee: Extension, target: SipUri, max_forwards: int
-) -> None:
+def relay_message(stack: SipStack, transaction: Transaction, caller: Party, callee: Party, target: SipUri, max_forwards: int) -> None:
     """Send the text of ``transaction`` to ``target`` and its final response back."""
     original = transaction.request
     headers = Headers([("Max-Forwards", str(max_forwards))])

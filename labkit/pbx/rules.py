@@ -4,7 +4,7 @@ Every extension has one set of rules for each user status (Available, Away, Out 
 whatever the status is.  A set says what happens to all calls at once, or when nobody answers, the phone is busy, or no phone is registered.
 Without a rule the caller hears the refusal itself.
 
-How a call is forwarded is in :mod:`labkit.pbx.hunt`; the words in the messages are those of Diversion (RFC 5806) and History-Info (RFC 7044).
+How a call is forwarded is in :mod:`labkit.pbx.hunt`; the causes are named as in Diversion (RFC 5806).
 """
 
 from __future__ import annotations

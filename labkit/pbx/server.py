@@ -14,24 +14,24 @@ from labkit.errors import SipError
 from labkit.net.media_relay import MediaRelay
 from labkit.net.tap import Tap
 from labkit.net.udp import Address
+from labkit.pbx.asking import ALLOW, SUPPORTED
 from labkit.pbx.auth import Authenticator
 from labkit.pbx.call import Call
 from labkit.pbx.cdr import frame, record_of, write_csv
 from labkit.pbx.config import Extension, PbxConfig
+from labkit.pbx.dialplan import DialPlan
 from labkit.pbx.events import PbxEvent
+from labkit.pbx.exchange import Exchange
 from labkit.pbx.guard import Guard
-from labkit.pbx.incoming import IncomingLeg
-from labkit.pbx.leg import ALLOW, Leg
-from labkit.pbx.message import relay_message
-from labkit.pbx.outgoing import OutgoingLeg
+from labkit.pbx.leg import Leg
 from labkit.pbx.registrar import Registrar
-from labkit.pbx.session_id import SessionId
+from labkit.pbx.rules import ExtensionRules
 from labkit.pbx.stack import SipStack, warning
 from labkit.pbx.status import StatusTable
 from labkit.pbx.store import Store
+from labkit.pbx.switchboard import Switchboard, user_of
 from labkit.sip.message import Request, Response
 from labkit.sip.transaction import Transaction
-from labkit.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from labkit.pbx.cdr import Table
@@ -55,7 +55,6 @@ KNOWN = frozenset(
         "UPDATE",
     }
 )
-ACCEPTED_BODIES = ("application/sdp", "multipart/mixed", "multipart/alternative", "multipart/related")
 
 
 class Pbx:
@@ -76,11 +75,15 @@ class Pbx:
         self._stack = SipStack(config.advertised, self._request, timers=config.timers, product=config.product, guard=self.guard)
         self._stack.relay, self._stack.tap = relay, tap
         self._auth = Authenticator(config, self._stack.token)
-        self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later)
+        self.plan = DialPlan(config, lambda number: [binding.uri for binding in self.registrar.bindings(number)])
+        """What numbers mean: forwarding rules, user status, do not disturb."""
+        self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later, self.plan.status)
         self._stack.locate = self.registrar.locate
-        self.calls: list[Call] = []
+        self._exchange = Exchange(self._stack, config, self.plan, self._observe)
+        self._switchboard = Switchboard(self._exchange, self._authenticated, self._ended)
+        self.calls = self._exchange.calls
         """The live calls, the oldest first."""
-        self._legs: dict[tuple[str, str], Leg] = {}  # by Call-ID and our tag
+        self._legs = self._exchange.book
         self.store = Store(config.database)
         self.store.save(config)
 
@@ -99,6 +102,18 @@ class Pbx:
     def status(self) -> StatusTable:
         """The lab's screen "Extension status"."""
         return self.registrar.status()
+
+    def rules(self, number: str) -> ExtensionRules:
+        """The forwarding rules of an extension."""
+        return self.plan.rules(number)
+
+    def set_rules(self, rules: ExtensionRules) -> None:
+        """Replace the rules of an extension; raises :class:`labkit.errors.PbxError` when they make no sense."""
+        self.plan.set_rules(rules)
+
+    def set_status(self, number: str, status: str) -> None:
+        """Set the user status of an extension: available, away, out_of_office, custom_1, custom_2."""
+        self.plan.set_status(number, status)
 
     def records(self) -> Table:
         """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
@@ -124,7 +139,7 @@ class Pbx:
             self._reply(transaction, 481)
         elif self._stack.transactions.merged(transaction):
             self._reply(transaction, 482)  # §8.2.2.2: the same request came on two paths
-        elif required := request.headers.get_list("Require"):
+        elif required := [item for item in request.headers.get_list("Require") if item.lower() not in SUPPORTED]:
             response = request.response(420, to_tag=self._stack.token(4))
             response.headers.append("Unsupported", ", ".join(required))
             self._stack.respond(transaction, response)
@@ -136,13 +151,15 @@ class Pbx:
         if request.method == "REGISTER":
             self._register(request, transaction, source)
         elif request.method == "INVITE":
-            self._invite(request, transaction)
+            self._switchboard.invite(request, transaction)
         elif request.method == "OPTIONS":
             self._options(transaction)
         elif request.method == "SUBSCRIBE":
             self._subscribe(request, transaction)
         elif request.method == "MESSAGE":
-            self._message(request, transaction)
+            self._switchboard.message(request, transaction)
+        elif request.method == "REFER":
+            self._reply(transaction, 403)  # there is no call here that could be transferred (see labkit.pbx.transfer)
         elif request.method == "BYE":
             self._reply(transaction, 481)
         else:
@@ -189,102 +206,24 @@ class Pbx:
 
     # -- calls ----------------------------------------------------------------------------------------------------------------------
 
-    def _invite(self, request: Request, transaction: Transaction) -> None:
-        caller = self._caller(request, transaction)
-        if caller is None or not self._body_understood(request, transaction):
-            return
-        hops = self._hops(request, transaction)
-        callee = self._callee(request, transaction, caller)
-        if hops is None or callee is None:
-            return
-        call = Call(caller, callee, ring_timeout_s=self.config.ring_timeout_s, observe=self._observe)
-        try:
-            incoming = IncomingLeg(self._stack, self._legs, call, caller.number, callee.number, transaction)
-        except SipError as error:
-            self._reply(transaction, 400, error=error)  # no usable Contact (§8.1.1.8)
-            return
-        phones = [
-            (OutgoingLeg(self._stack, self._legs, call, callee.number, caller.number), binding.uri)
-            for binding in self.registrar.bindings(callee.number)
-        ]
-        call.on_end = lambda ended: self._ended(ended, request.call_id)
-        self.calls.append(call)
-        call.start(incoming, phones, SessionId(request, self._stack.token), hops)
-
     def _ended(self, call: Call, call_id: str) -> None:
         self.calls.remove(call)
-        self.store.add(record_of(call, self._stack.now, call_id=call_id))
-
-    def _message(self, request: Request, transaction: Transaction) -> None:
-        """A text from phone to phone (RFC 3428)."""
-        caller = self._caller(request, transaction)
-        if caller is None:
-            return
-        hops = self._hops(request, transaction)
-        callee = self._callee(request, transaction, caller)
-        if hops is not None and callee is not None:
-            relay_message(self._stack, transaction, caller, callee, self.registrar.bindings(callee.number)[0].uri, hops)
-
-    def _caller(self, request: Request, transaction: Transaction) -> Extension | None:
-        """The extension that calls: proven by its password, or believed by its From when calls are not challenged."""
-        if self.config.challenge_calls:
-            caller = self._authenticated(request, transaction)
-            if caller is None:
-                return None
-        else:
-            caller = self.config.extension(_user(request.from_.uri))
-        if caller is None or caller.number != _user(request.from_.uri):
-            self._reply(transaction, 403)  # nobody calls in another's name
-            return None
-        return caller
-
-    def _callee(self, request: Request, transaction: Transaction, caller: Extension) -> Extension | None:
-        """The extension that is dialled, if it can ring."""
-        callee = self.config.extension(request.target.user or "")
-        if callee is None:
-            self._reply(transaction, 404)
-        elif callee is caller:
-            self._reply(transaction, 486)  # who calls himself is in a call
-        elif not self.registrar.bindings(callee.number):
-            self._reply(transaction, 480)
-        else:
-            return callee
-        return None
-
-    def _hops(self, request: Request, transaction: Transaction) -> int | None:
-        """Max-Forwards less one (§16.6, step 3), 483 when it is used up."""
-        left = int(request.headers.get("Max-Forwards") or 70)
-        if left == 0:
-            self._reply(transaction, 483)
-            return None
-        return left - 1
-
-    def _body_understood(self, request: Request, transaction: Transaction) -> bool:
-        """§8.2.3: an INVITE whose body is no session description gets 415 with what would do."""
-        encoding = (request.headers.get("Content-Encoding") or "identity").lower()
-        if not request.body or (request.content_type in ACCEPTED_BODIES and encoding == "identity"):
-            return True
-        response = request.response(415, to_tag=self._stack.token(4))
-        response.headers.append("Accept", "application/sdp")
-        response.headers.append("Accept-Encoding", "identity")
-        self._stack.respond(transaction, response)
-        return False
+        dialled = call.dialled.number if call.dialled != call.callee else ""
+        self.store.add(record_of(call, self._stack.now, call_id=call_id, forwarded_from=dialled))
 
     # -- helpers --------------------------------------------------------------------------------------------------------------------
 
     def _leg_of(self, request: Request) -> Leg | None:
         """The leg of a request inside a dialog (§12.2.2): Call-ID, our tag and theirs."""
-        tag = request.to.tag
-        leg = self._legs.get((request.call_id, tag)) if tag else None
-        return leg if leg is not None and leg.dialog is not None and leg.dialog.remote.tag == request.from_.tag else None
+        return self._exchange.leg(request.call_id, request.to.tag, request.from_.tag)
 
     def _authenticated(self, request: Request, transaction: Transaction) -> Extension | None:
         source = transaction.source
         verdict = self._auth.check(request, self._stack.now, source[0])
         if isinstance(verdict, Response):
             if verdict.status == 403:
-                self.guard.failed_login(source, _user(request.from_.uri), self._stack.now)
-                self._observe(PbxEvent("refused", _user(request.from_.uri), request.method, 403))
+                self.guard.failed_login(source, user_of(request.from_.uri), self._stack.now)
+                self._observe(PbxEvent("refused", user_of(request.from_.uri), request.method, 403))
             self._stack.respond(transaction, verdict)
             return None
         self.guard.logged_in(source)
@@ -300,10 +239,3 @@ class Pbx:
         states = {call.activity(number) for call in self.calls}
         return next((state for state in ("in_call", "ringing") if state in states), "")
 
-
-def _user(uri: str) -> str:
-    """The user part of any URI, ``""`` for one that is no SIP address."""
-    try:
-        return SipUri.parse(uri).user or ""
-    except SipError:
-        return ""
