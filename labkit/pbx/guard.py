@@ -161,7 +161,11 @@ class Guard:
             address = ipaddress.ip_address(host)
             return True if any(address in network for network in allow) else False if any(address in n for n in deny) else None
 
-        self._listed = listed
+        @lru_cache(maxsize=1000)
+        def scans(agent: str) -> bool:
+            return any(name in agent.lower() for name in config.scanners)
+
+        self._listed, self._scans = listed, scans
 
     @property
     def answers(self) -> bool:
@@ -200,8 +204,7 @@ class Guard:
 
     def inspects(self, request: Request, source: Address, now: float) -> bool:
         """Whether a request that was admitted and read is to be served: false for one of a scanner."""
-        agent = (request.headers.get("User-Agent") or "").lower()
-        if not self.config.enabled or not any(name in agent for name in self.config.scanners) or self._listed(source[0]):
+        if not self.config.enabled or not self._scans((request.headers.get("User-Agent") or "")[:200]) or self._listed(source[0]):
             return True
         self._ban(self._key(source), "scanner", now)
         return False

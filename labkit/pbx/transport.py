@@ -113,9 +113,13 @@ class SipTransport:
         self._on_lost(Hop(*connection.peer, transport))
 
 
-@lru_cache(maxsize=4096)
 def is_literal(host: str, port: int) -> bool:
     """Whether a message can be sent there as it stands: a name would make the socket ask the resolver, and the whole PBX wait."""
+    return len(host) <= len("255.255.255.255") and _is_literal(host, port)
+
+
+@lru_cache(maxsize=4096)
+def _is_literal(host: str, port: int) -> bool:
     try:
         return ipaddress.ip_address(host).version == 4 and 0 < port < 65536
     except ValueError:

@@ -20,7 +20,7 @@ from labkit.sip.uri import SipUri
 _NAME = re.compile(rf"[{TOKEN}]+".encode())
 _METHOD = re.compile(rf"[{TOKEN}]+")
 _VERSION = re.compile(r"SIP/\d+\.\d+", re.IGNORECASE)
-_ONLY_ONCE = ("Call-ID", "From", "To", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")
+_ONLY_ONCE = {key_of(n): n for n in ("Call-ID", "From", "To", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")}
 
 
 class MalformedMessage(SipError):
@@ -69,7 +69,7 @@ class SipMessage:
 
     @property
     def call_id(self) -> str:
-        return self._one("Call-ID")
+        return self.headers.parsed("call-id", lambda h: self._one("Call-ID"))
 
     @property
     def contacts(self) -> list[NameAddr]:
@@ -242,12 +242,14 @@ def validate(message: Request | Response) -> None:
     Request-URI is a sip or sips URI without headers (§19.1.1); Contact and Max-Forwards can be read.
     """
     headers = message.headers
-    for name in _ONLY_ONCE:
-        if len(headers.get_all(name)) > 1:
-            raise SipError("sip.repeated_header", header=name)
-    vias = [Via.parse(item) for value in headers.get_all("Via") for item in split_commas(value)]
-    if not vias:
-        raise SipError("sip.missing_header", header="Via")
+    seen: set[str] = set()
+    for key, _raw in headers.lines:
+        if key in _ONLY_ONCE and key in seen:
+            raise SipError("sip.repeated_header", header=_ONLY_ONCE[key])
+        seen.add(key)
+    _ = message.via
+    for item in [item for value in headers.get_all("Via") for item in split_commas(value)][1:]:
+        Via.parse(item)
     _ = message.from_, message.to, message.call_id, message.cseq, message.contacts
     if isinstance(message, Request):
         if message.cseq.method != message.method:

@@ -16,6 +16,7 @@ from labkit.sip.transaction import (
     ACK,
     CALLING,
     CLIENT,
+    COMPLETED,
     INVITE_CLIENT,
     INVITE_SERVER,
     REQUEST,
@@ -90,6 +91,11 @@ class Transactions:
             event = ACK if message.method == "ACK" else REQUEST
             return self._after(transaction, transaction.fire(event, now, message))
         if message.method == "ACK":
+            refused = self._origins.get((*origin[:3], "INVITE"))
+            if refused is not None and refused.state is COMPLETED:
+                # Some clients give the ACK of a refusal a branch of its own, against §17.1.1.3.  Whose it is can still be told, and a
+                # refusal that nobody ever acknowledges would be sent again eleven times.
+                return self._after(refused, refused.fire(ACK, now, message))
             return [Received(message, None, source)]
         remote = source if reliable else stamped.reply_address
         transaction = Transaction(

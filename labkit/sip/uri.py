@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote
 from labkit.errors import SipError
 from labkit.sip.hop import Hop
 
+LONGEST_REMEMBERED = 300
+
 Params = tuple[tuple[str, str | None], ...]
 """Parameters in their order; ``None`` for one without a value (``;lr``)."""
 
@@ -61,7 +63,8 @@ class SipUri:
     @classmethod
     def parse(cls, text: str) -> SipUri:
         """Read a URI; raises :class:`SipError` (400, or 416 for a scheme that is neither sip nor sips)."""
-        return _parse(text)
+        # What is long is not remembered: a stranger must not fill the memory with it.
+        return _parse(text) if len(text) <= LONGEST_REMEMBERED else _parse.__wrapped__(text)
 
     def param(self, name: str) -> str | None:
         """The value of a parameter, ``""`` when it stands without a value, ``None`` when it is absent."""

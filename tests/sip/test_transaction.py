@@ -172,6 +172,37 @@ def test_server_repeats_a_refusal_until_ack() -> None:
     assert up == []
 
 
+def test_an_ack_with_a_branch_of_its_own_still_ends_the_refusal() -> None:
+    layer = Transactions()
+    (received,) = layer.receive(request(), FAR, 0.0)
+    assert isinstance(received, Received) and received.transaction is not None
+    layer.respond(received.transaction, received.transaction.request.response(407, to_tag="b"), 0.0)
+    assert layer.receive(request("ACK", branch="z9hG4bKnew", number=2), FAR, 0.1)  # of another INVITE: not absorbed
+    assert layer.receive(request("ACK", branch="z9hG4bKnew"), FAR, 0.1) == []
+    assert received.transaction.state is State.CONFIRMED
+    assert run(layer, 40.0) == ([], [])
+
+
+def test_a_response_with_two_vias_went_astray() -> None:
+    layer = Transactions()
+    client, _ = layer.send(request(), FAR, 0.0)
+    stray = client.request.response(200, to_tag="b")
+    stray.headers.append("Via", "SIP/2.0/UDP 127.0.0.9;branch=z9hG4bKx")
+    assert layer.receive(stray, FAR, 0.1) == []
+    assert client.state is State.CALLING
+
+
+def test_a_client_begins_again_on_another_way() -> None:
+    layer = Transactions()
+    client, _ = layer.send(request(), FAR, 0.0, reliable=True)
+    assert run(layer, 5.0) == ([], [])
+    client.request.headers.set("Via", "SIP/2.0/UDP 127.0.0.2:5062;branch=z9hG4bKsecond")
+    assert sent(layer.restart(client, ("127.0.0.3", 5060), 5.0)) == ["INVITE sip:101@127.0.0.1"]
+    assert [line for _, line in run(layer, 6.6)[0]] == ["INVITE sip:101@127.0.0.1"] * 2  # timer A runs again
+    ok = client.request.response(200, to_tag="b")
+    assert given(layer.receive(ok, FAR, 6.7)) == ["200"]
+
+
 def test_server_gives_up_on_ack() -> None:
     layer = Transactions()
     invite = request()
