@@ -40,7 +40,7 @@ class MediaRelay:
     """The loop and the orders it takes: ``do_set``, ``do_release``, ``do_stats``."""
 
     def __init__(self, pipe: Pipe) -> None:
-        self._host: str = pipe.config["host"]
+        self.host: str = pipe.config["host"]
         self._shift: int = pipe.config["shift"]
         self._channels: dict[int, Channel] = {}
         self._selector = selectors.DefaultSelector()
@@ -117,7 +117,7 @@ class MediaRelay:
     def _open(self, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            sock.bind((self._host, port + self._shift))
+            sock.bind((self.host, port + self._shift))
         except OSError:
             sock.close()
             raise
@@ -175,7 +175,7 @@ def main() -> None:
     relay = MediaRelay(pipe)
     # What the pipe's thread reads must not wait for the loop's turn at the interpreter.
     sys.setswitchinterval(0.0005)
-    pipe.send({})
+    pipe.send({"host": relay.host})
     threading.Thread(target=pipe.serve, args=(relay.handle,), daemon=True).start()
     relay.run()
 
