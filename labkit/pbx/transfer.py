@@ -183,7 +183,7 @@ class Transfer:
 
         def answered(answer: Response | None) -> None:
             if answer is None or answer.status >= 300 or self._over:
-                third.confirm(waiting(offer.body, third.stack.advertised[0]))  # the ACK owes an answer (§13.2.1)
+                third.confirm(_silence(offer.body, third))  # the ACK owes an answer (§13.2.1)
                 self._fail(answer.status if answer is not None and answer.status >= 300 else 480)
             else:
                 third.confirm(answer)
@@ -265,6 +265,13 @@ def join_found(call: Call, side: Side, leg: OutgoingLeg, response: Response, par
             call.hang_up()
 
     remaining.reinvite(response, answered)
+
+
+def _silence(offer: bytes, leg: Leg) -> Response | None:
+    try:
+        return waiting(offer, leg.stack.advertised[0])
+    except SipError:
+        return None
 
 
 def read_replaces(value: str) -> tuple[str, str, str]:
