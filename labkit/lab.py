@@ -29,10 +29,13 @@ from labkit.errors import LabError, LabkitError
 from labkit.lab_capture import LiveCapture
 from labkit.lab_wire import LabWire
 from labkit.net.background import Background, together
+from labkit.net.direct import Direct
+from labkit.net.media_relay import MediaRelay
 from labkit.net.plan import Host
 from labkit.net.wire import Wire
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.server import Pbx
+from labkit.pbx.store import MEMORY, Store
 from labkit.phones.phone import Phone
 from labkit.phones.process import PhoneConfig, PhoneProcess
 
@@ -64,6 +67,9 @@ class Lab:
     ``student``          chooses the addresses, so that they stay the same from day to day
     ``addresses``        "pair" or "single" (see :mod:`labkit.net.plan`); None lets the machine decide
     ``folder``           where the running capture is kept; None takes a temporary folder
+    ``media``            "direct": voices go from phone to phone; "relayed": through the PBX ("PBX delivers audio")
+    ``database``         an SQLite file that keeps extensions, rules and call records from lab to lab; None keeps them in memory
+    ``wire``             False: hosts bind what they show, for programs that cannot stand behind a mirror; only the PBX is recorded
     """
 
     _open: ClassVar[Lab | None] = None
@@ -79,19 +85,28 @@ class Lab:
         addresses: str | None = None,
         folder: str | Path | None = None,
         language: str | None = None,
+        media: str = "direct",
+        database: str | Path | None = None,
+        wire: bool = True,
     ) -> None:
         if language is not None:
             texts.language(language)
         if Lab._open is not None:
             Lab._open.close()
+        self._database = MEMORY if database is None else str(Path(database).expanduser().resolve())
+        self._kept = Store.kept(self._database, PbxConfig)
+        if extensions is EXTENSIONS:
+            extensions = self._kept.pop("extensions", EXTENSIONS)
         self.extensions = tuple(_extension(given) for given in extensions)
         self.folder = Path(folder).expanduser().resolve() if folder else Path(tempfile.mkdtemp(prefix="labkit-"))
         self._temporary = folder is None
-        self._options: dict[str, Any] = {"profile": profile, "challenge_calls": challenge_calls}
+        self._options: dict[str, Any] = {"profile": profile, "challenge_calls": challenge_calls, "media": media}
         self._student, self._addresses = student, addresses
         self._background = Background()
         self._phones: dict[str, Phone] = {}
-        self._wire: Wire | None = None
+        self._network: type[Wire] | type[Direct] = Wire if wire else Direct
+        self._wire: Wire | Direct | None = None
+        self._relay: MediaRelay | None = None
         self._pbx: Pbx | None = None
         self._starting: asyncio.Task[None] | None = None
         self._switch_interval = sys.getswitchinterval()
@@ -114,9 +129,8 @@ class Lab:
     async def _start(self) -> None:
         self._starting = asyncio.current_task()
         capture = self.folder / "capture.pcapng"
-        self._wire = wire = await Wire.start(capture, student=self._student, mode=self._addresses)
+        self._wire = wire = await self._network.start(capture, student=self._student, mode=self._addresses)
         self.capture = LiveCapture(capture, self._flush, self._restart_capture)
-        self.wire = LabWire(wire, self._background)
         names = {PBX: "", **{extension.first_name: extension.number for extension in self.extensions}}
         pbx, *hosts = await wire.add_hosts(names)
         await wire.add_laptop()
@@ -124,10 +138,17 @@ class Lab:
         await together(self._start_pbx(pbx), *map(self._start_phone, self.extensions, hosts, [pbx] * len(hosts)))
 
     async def _start_pbx(self, host: Host) -> None:
-        self._pbx = Pbx(
-            PbxConfig(bind=host.sip_back, advertised=host.sip_face, extensions=self.extensions, realm=host.face, **self._options)
-        )
+        assert self._wire is not None
+        given = {**self._kept, **self._options, "extensions": self.extensions, "database": self._database}
+        config = PbxConfig(bind=host.sip_back, advertised=host.sip_face, realm=host.face, **given)
+        if config.media == "relayed":
+            host = replace(host, rtp_ports=await self._wire.open_rtp(host))
+            self._relay = MediaRelay(host, self.folder / "media-relay.log")
+            await self._relay.start()
+        self._pbx = Pbx(config, relay=self._relay, tap=self._wire.tap)
         await self._pbx.start()
+        if isinstance(self._wire, Wire) and "tcp" in config.transports:
+            await self._wire.listen(host, host.sip_port)
 
     async def _start_phone(self, extension: Extension, host: Host, pbx: Host) -> None:
         assert self._wire is not None
@@ -172,6 +193,14 @@ class Lab:
         """The PBX: its configuration, its registrations, its calls."""
         assert self._pbx is not None
         return self._pbx
+
+    @property
+    def wire(self) -> LabWire:
+        """The network between the hosts: impair it, measure it, cut it.  Raises :class:`LabError` in a lab without one."""
+        if isinstance(self._wire, Direct):
+            raise LabError("lab.no_wire")
+        assert self._wire is not None
+        return LabWire(self._wire, self._background)
 
     @property
     def closed(self) -> bool:
@@ -236,6 +265,8 @@ class Lab:
         await asyncio.gather(*(phone.close() for phone in self._phones.values()), return_exceptions=True)
         if self._pbx is not None:
             await self._pbx.close()
+        if self._relay is not None:
+            await self._relay.close()
         if self._wire is not None:
             await self._wire.close()
 

@@ -17,7 +17,7 @@ from labkit.pbx.dialplan import Party
 from labkit.sip.status import reason
 
 if TYPE_CHECKING:
-    from pandas import DataFrame as Table
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ COLUMNS = tuple(field.name for field in fields(CallRecord))
 TIMES = ("start", "answered", "end")
 
 
-def frame(records: Iterable[CallRecord]) -> Table:
+def frame(records: Iterable[CallRecord]) -> DataFrame:
     """The records as a table; times are UTC timestamps, NaT for a call that nobody answered."""
     import pandas as pd
 

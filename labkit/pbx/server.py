@@ -34,7 +34,7 @@ from labkit.sip.message import Request, Response
 from labkit.sip.transaction import Transaction
 
 if TYPE_CHECKING:
-    from labkit.pbx.cdr import Table
+    from pandas import DataFrame
 
 # Methods that have an RFC but no service here (405); others are unknown (501).
 KNOWN = frozenset(
@@ -115,7 +115,7 @@ class Pbx:
         """Set the user status of an extension: available, away, out_of_office, custom_1, custom_2."""
         self.plan.set_status(number, status)
 
-    def records(self) -> Table:
+    def records(self) -> DataFrame:
         """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
         return frame(self.store.records())
 
@@ -238,4 +238,3 @@ class Pbx:
     def _activity(self, number: str) -> str:
         states = {call.activity(number) for call in self.calls}
         return next((state for state in ("in_call", "ringing") if state in states), "")
-

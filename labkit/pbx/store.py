@@ -75,7 +75,7 @@ class Store:
         """The lists of a configuration (extensions, rules, ...) that a file has from an earlier time; without those that are empty."""
         store = cls(path)
         try:
-            found = {name: store.load(name, kind) for name, kind in list_fields(config).items()}
+            found: dict[str, tuple[Any, ...]] = {name: store.load(name, kind) for name, kind in list_fields(config).items()}
         finally:
             store.close()
         return {name: items for name, items in found.items() if items}
