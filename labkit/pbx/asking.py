@@ -219,7 +219,7 @@ class AskingLeg:
         number, self._ack_due = self._ack_due, None
         ack = self.dialog.request("ACK", cseq=number)
         self._dress(ack, source)
-        remote = self._next_hop()
+        remote = self.stack.way(ack, self._next_hop())
         self._ack_sent = (number, self.stack.send_ack(ack, remote), remote)
         self._let_wait_go()
 

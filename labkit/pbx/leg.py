@@ -24,6 +24,7 @@ This class is the part inside the dialog, and :mod:`labkit.pbx.asking` its half 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 from labkit.errors import SipError
@@ -227,6 +228,8 @@ class Leg(AskingLeg):
         """No request of this dialog is expected any more; a late one gets 481."""
         self._stop_repeating()
         self.timer.stop()
+        if self._asked is not None:  # an INVITE inside a call that has ended may ring for ever
+            self.stack.later(64 * self.stack.timers.t1, partial(self.stack.transactions.forget, self._asked))
         if self.dialog is not None:
             self.dialog.state = DialogState.TERMINATED
             self._leave(self.dialog.call_id)
