@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labkit.phones.phone import Phone
 
 WAIT_S = 10.0
+TRANSFER_WAIT_S = 40.0
 DIGITS = frozenset("0123456789*#ABCD")
 
 
@@ -28,6 +29,8 @@ class Call:
         self._plays = 0
         """How many files will have been played when the last one has."""
         self._recording: Path | None = None
+        self._transfer: tuple[str, int] | None = None
+        """Where this call is being transferred, and how many transfers had been decided before."""
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -156,6 +159,51 @@ class Call:
     def _await_media(self, hold: str) -> None:
         if not self.phone.await_event(lambda: self._leg.hold == hold or self.state == "ended", WAIT_S):
             raise PhoneError("phone.not_in_time", name=self.phone.name, state=hold or "resumed", now=self._leg.hold, seconds=WAIT_S)
+
+    def transfer(self, number: str | int) -> Call:
+        """Transfer the other side to ``number`` (blind): hold, then REFER.  Returns at once; see :meth:`wait_transferred`.
+
+        When the new phone is answered, this one says BYE.  When the transfer fails, this call is still there, on hold.
+        """
+        uri = self.phone.uri_of(number)
+        if self.held_by != "local":
+            self.hold()
+        return self._refer("transfer", str(number), uri=uri)
+
+    def transfer_attended(self, other: Call) -> Call:
+        """Connect the other side of this call with that of ``other``, a second call of this phone (REFER with Replaces).
+
+        Returns at once; :meth:`wait_transferred` waits for the outcome.  Then both calls have ended here.
+        """
+        if other is self or other.phone is not self.phone or {self.state, other.state} != {"connected"}:
+            raise PhoneError("phone.transfer_needs_two", name=self.phone.name)
+        return self._refer("transfer_attended", other.peer, other=other._leg.number)
+
+    def _refer(self, op: str, target: str, **arguments: object) -> Call:
+        self._transfer = target, self._leg.transfers
+        self._ask(op, **arguments)
+        return self
+
+    def wait_transferred(self, timeout: float = TRANSFER_WAIT_S) -> None:
+        """Wait for the outcome of the transfer; raises :class:`PhoneError` with the SIP code when it failed or is not decided in time."""
+        if self._transfer is None:
+            raise PhoneError("phone.no_transfer", name=self.phone.name)
+        target, before = self._transfer
+        self.phone.await_event(lambda: self._leg.transfers > before or self.state == "ended", timeout)
+        code, phrase = self._leg.transfer_code, self._leg.transfer_reason
+        if self._leg.transfers == before:
+            now = f"{code} {phrase}" if code else "-"
+            raise PhoneError("phone.transfer_open", name=self.phone.name, target=target, seconds=timeout, now=now)
+        if code // 100 != 2:
+            raise PhoneError(
+                "phone.transfer_failed",
+                code=code,
+                name=self.phone.name,
+                target=target,
+                reason=phrase or reason(code),
+                meaning=explain(code),
+            )
+        self.wait("ended")
 
     def play(self, path: str | Path, *, loop: bool = False) -> Call:
         """Speak a WAV file into the call, once or in a ``loop``; returns at once (see :meth:`wait_played`)."""

@@ -152,7 +152,7 @@ class Engine:
 
     def handle(self, op: str, arguments: Message) -> object:
         """Carry out one order, of the leg that it names or of the phone; what the library refuses becomes one line."""
-        target = self._leg(arguments.pop("call"), op) if "call" in arguments else self
+        target = self.live_leg(arguments.pop("call"), op) if "call" in arguments else self
         try:
             return getattr(target, f"do_{op}")(**arguments)
         except pj.Error as error:
@@ -164,7 +164,7 @@ class Engine:
         self._legs.append(call)
         return len(self._legs)
 
-    def _leg(self, number: int, op: str) -> EngineLeg:
+    def live_leg(self, number: int, op: str = "") -> EngineLeg:
         leg = self._legs[number - 1]
         if leg.ended and op != "stop_recording":  # a recording may end with the call and still be asked for
             raise ValueError("ended")

@@ -86,7 +86,15 @@ class EngineLeg(pj.Call):
         self.engine.report("digit", call=self.number, digit=prm.digit, method="info" if prm.method == DIGIT_METHODS["info"] else "rfc4733")
 
     def onCallTransferStatus(self, prm: pj.OnCallTransferStatusParam) -> None:
-        self.engine.report("transfer", call=self.number, code=int(prm.statusCode), reason=prm.reason, final=prm.finalNotify)
+        final = bool(prm.finalNotify)
+        if final and prm.statusCode // 100 == 2:
+            self.engine.later(self.leave_transferred)
+        self.engine.report("transfer", call=self.number, code=int(prm.statusCode), reason=prm.reason, final=final)
+
+    def leave_transferred(self) -> None:
+        """The other two talk to each other, and whoever transferred says BYE (RFC 5589 §6)."""
+        if not self.ended:
+            self.hangup(operation())
 
     def ring(self) -> None:
         """Say 180, and only then tell the notebook: an answer that overtook the 180 would make it disappear."""
@@ -127,6 +135,9 @@ class EngineLeg(pj.Call):
 
     def do_transfer(self, uri: str) -> None:
         self.xfer(uri, operation())
+
+    def do_transfer_attended(self, other: int) -> None:
+        self.xferReplaces(self.engine.live_leg(other), operation())
 
     def do_digits(self, digits: str, method: str) -> None:
         parameters = pj.CallSendDtmfParam()

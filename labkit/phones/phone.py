@@ -195,10 +195,14 @@ class Phone:
 
     def call(self, number: str | int) -> Call:
         """Dial a number through the PBX.  Returns at once; ``call.wait("connected")`` waits for the answer."""
+        return self._dial(self.uri_of(number), direct=False)
+
+    def uri_of(self, number: str | int) -> str:
+        """The SIP address of a number at the PBX; raises :class:`PhoneError` for what cannot be dialled."""
         dialled = str(number).strip()
         if not dialled or not all(sign.isalnum() or sign in "*#+-._" for sign in dialled):
             raise PhoneError("phone.bad_number", number=number)
-        return self._dial(f"sip:{dialled.replace('#', '%23')}@{self._domain}", direct=False)
+        return f"sip:{dialled.replace('#', '%23')}@{self._domain}"
 
     def call_direct(self, other: Phone) -> Call:
         """Call another phone at its own address, without any PBX."""
@@ -269,6 +273,10 @@ class Phone:
     def resume(self) -> Call:
         """Take the current call back from hold."""
         return self.current.resume()
+
+    def transfer(self, number: str | int) -> Call:
+        """Transfer the current call to ``number``; ``.wait_transferred()`` waits for the outcome."""
+        return self.current.transfer(number)
 
     def play(self, path: str | Path, *, loop: bool = False) -> Call:
         """Speak a WAV file into the current call."""

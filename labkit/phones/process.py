@@ -92,6 +92,9 @@ class Leg:
     played: int = 0
     """How many files have been played to their end."""
     transfer_code: int = 0
+    """What the other side last told about a transfer that was asked for here, and how often that was the last word."""
+    transfer_reason: str = ""
+    transfers: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def reached(self, state: str) -> bool:
@@ -212,7 +215,8 @@ class PhoneProcess:
         elif kind == "played":
             leg.played += 1
         elif kind == "transfer":
-            leg.transfer_code = event["code"]
+            leg.transfer_code, leg.transfer_reason = event["code"], event["reason"]
+            leg.transfers += event["final"]
         self._wake()
 
     def _wake(self) -> None:

@@ -317,7 +317,11 @@ def test_redirection_to_nowhere(contact: str) -> None:
 
 def test_causes_have_a_status() -> None:
     assert {cause.value: cause.status for cause in Cause} == {
-        **{"unconditional": 302, "no-answer": 408, "user-busy": 486, "unavailable": 480, "deflection": 302}
+        "unconditional": 302,
+        "no-answer": 408,
+        "user-busy": 486,
+        "unavailable": 480,
+        "deflection": 302,
     }
 
 
