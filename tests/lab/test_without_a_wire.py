@@ -30,11 +30,13 @@ def test_a_call_without_a_wire(addresses: str, tmp_path: Path) -> None:
         text = str(lab.capture.ladder())
     assert path.stat().st_size > 1000
     hosts = [(capture.host_of(*record.source), capture.host_of(*record.destination)) for record in capture.messages]
+    # On a shared address, other programs of this machine may speak to port 5060 too.
+    hosts = [pair for pair in hosts if "127.0.0.1" not in pair]
     assert {"PBX" in pair for pair in hosts} == {True} and {name for pair in hosts for name in pair} == {"PBX", "BOB", "ALICE"}
     invites = [record for record in capture.messages if record.method == "INVITE"]
     assert [record.status for record in invites if record.status and record.status >= 180].count(200) == 2
     assert not capture.streams, "the voices go from phone to phone and nobody records them"
-    assert capture.messages[0].source == bob.address
+    assert ("BOB", "PBX") == hosts[0]
     for word in ("REGISTER", "INVITE", "180", "BYE", "BOB", "ALICE"):
         assert word in text
 
