@@ -56,6 +56,7 @@ class IncomingLeg(Leg):
             super().receive(request, transaction)
         elif self._reliable.acknowledged(request):
             self.owner.handle(self, Acknowledge(request, transaction))
+            self._reliable.go_on()
         else:
             self.answer(transaction, 481)  # RFC 3262 §3
 

@@ -64,9 +64,12 @@ class ReliableResponses:
             return False
         self._open.stop()
         self._open = None
+        return True
+
+    def go_on(self) -> None:
+        """Send what has waited for the PRACK, once that was dealt with."""
         while self._waiting and self._open is None:
             self._waiting.pop(0)()
-        return True
 
     def stop(self) -> None:
         self._waiting.clear()
