@@ -196,6 +196,10 @@ def parse_head(data: bytes) -> tuple[Request | Response, bytes]:
     kept = headers.lines
     wrong: bytes | None = None
     for line in lines[1:]:
+        if b"\n" in line or b"\r" in line:
+            # §25.1: CR and LF only come in pairs.  Whoever takes one alone for a line end would read other headers than we do.
+            wrong = wrong or line
+            continue
         if line[:1] in (b" ", b"\t") and kept:
             # §7.3.1: a line that begins with white space continues the one before.
             key, raw = kept[-1]
@@ -217,6 +221,8 @@ def parse_head(data: bytes) -> tuple[Request | Response, bytes]:
 def _start(line: bytes, headers: Headers) -> Request | Response:
     text = decode(line)
     first, _, rest = text.partition(" ")
+    if "\n" in text or "\r" in text:
+        raise MalformedMessage("sip.bad_start_line", status=None, line=text[:200])
     if _VERSION.fullmatch(first):
         status, _, reason = rest.partition(" ")
         # §7.2: Status-Code is three digits.

@@ -85,7 +85,8 @@ class Transactions:
         stamped = via.received_from(source)
         if stamped is not via:
             _restamp(message, str(stamped))
-        key, origin = server_key(message), _origin(message)
+        # Everything that may be unreadable is read before anything is remembered.
+        key, origin, outside_dialog = server_key(message), _origin(message), not message.to.tag
         transaction = self._servers.get(key)
         if transaction is not None:
             event = ACK if message.method == "ACK" else REQUEST
@@ -107,7 +108,7 @@ class Transactions:
             host, port = stamped.param("received") or stamped.host, stamped.port or (5061 if stamped.transport == "TLS" else 5060)
             transaction.fallback = Hop(host, port, transport_of(source))
         self._servers[key] = transaction
-        if not message.to.tag:
+        if outside_dialog:
             self._origins.setdefault(origin, transaction)
         outputs = transaction.fire(REQUEST, now, message)
         return [Received(o.message, o.transaction, source) if isinstance(o, Received) else o for o in outputs]

@@ -55,7 +55,7 @@ async def free_port() -> int:
     return port
 
 
-def play(scene: Callable[[Office], Awaitable[None]], **settings: Any) -> None:
+def play(scene: Callable[[Office], Awaitable[None]], *, within_s: float = 30.0, **settings: Any) -> None:
     """Open the office, play a scene in it, close it."""
 
     async def run() -> None:
@@ -73,4 +73,4 @@ def play(scene: Callable[[Office], Awaitable[None]], **settings: Any) -> None:
             for phone in phones:
                 await phone.close()
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), within_s))

@@ -145,3 +145,16 @@ def _without_length(text: str) -> bytes:
     head, _, body = text.partition("\r\n\r\n")
     lines = [line for line in head.rstrip("\r\n").split("\r\n") if not line.startswith("Content-Length")]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\n\r"])
+def test_a_lone_line_end_starts_no_header(end: str) -> None:
+    """Two programs that read it differently would see different headers: it is refused."""
+    with pytest.raises(MalformedMessage) as caught:
+        parse(f"OPTIONS sip:a@h SIP/2.0\r\nSubject: a{end}Contact: <sip:evil@h>\r\nVia: SIP/2.0/UDP h\r\n\r\n".encode())
+    assert caught.value.status == 400
+    assert caught.value.sip_message is not None
+    assert "Contact" not in caught.value.sip_message.headers
+    with pytest.raises(MalformedMessage) as caught:
+        parse(f"SIP/2.0 200 OK{end}Contact: x\r\nVia: SIP/2.0/UDP h\r\n\r\n".encode())
+    assert caught.value.status is None
