@@ -32,6 +32,21 @@ def demo(arguments: Arguments) -> int:
     return 0
 
 
+def serve(arguments: Arguments) -> int:
+    """Run the PBX alone in this terminal, for real phones and test tools."""
+    from labkit.errors import PbxError
+    from labkit.pbx.settings import EXAMPLE
+    from labkit.serve import serve as run
+
+    if arguments.example:
+        print(EXAMPLE, end="")
+    elif arguments.file is None:
+        raise PbxError("serve.no_file")
+    else:
+        run(arguments.file, capture=arguments.capture)
+    return 0
+
+
 def ladder(arguments: Arguments) -> int:
     """Print the ladder of a capture, or draw it into a file (.svg, .png, .mmd, .txt)."""
     from labkit.capture.capture import Capture
@@ -124,6 +139,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profile", choices=["3cx", "rfc"], default="3cx", help="407 to a REGISTER as a 3CX does, or 401 by the book")
     made.add_argument("--no-challenge", action="store_true", help="do not challenge calls, as in the lab sheet's trace")
     made.add_argument("--codec", default="PCMU", help="the codec of the phones (default: PCMU)")
+    made = command(serve)
+    made.add_argument("file", type=Path, nargs="?", metavar="CONFIG.toml")
+    made.add_argument("--example", action="store_true", help="print a documented configuration that serves as it is")
+    made.add_argument("--capture", type=Path, metavar="FILE.pcapng", help="record what the PBX itself sends and receives")
     made = command(ladder)
     made.add_argument("file", type=Path)
     made.add_argument("--call", type=int, metavar="N", help="only this call, by its row in 'labkit calls' (from 0)")

@@ -15,7 +15,7 @@ FLOORS = [
     {"net"},
     {"pbx", "mail", "phones"},
     {"lab", "lab_capture", "lab_wire"},
-    {"notebook", "grading", "cli", "demo", "doctor"},
+    {"notebook", "grading", "cli", "demo", "doctor", "serve"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"numpy", "pandas", "matplotlib", "scapy", "av", "pjsua2", "babel", "IPython"}

@@ -31,6 +31,7 @@ ring_timeout_s = 60.0           # how long a call may ring
 expires_default_s = 120         # the registration time of a phone that asks for none
 media = "direct"                # "direct": voices go from phone to phone; "relayed": through this PBX
 # database = "office.db"        # keep the call records in an SQLite file
+transports = ["udp", "tcp"]     # both on the port of "bind"
 
 [[extensions]]
 number = "100"
@@ -46,6 +47,26 @@ auth_password = "920377"
 number = "102"
 first_name = "PAUL"
 auth_password = "571402"
+
+[[groups]]                      # a number that rings several extensions
+number = "800"
+name = "Everybody"
+members = ["100", "101", "102"]
+
+[[rules]]                       # "Forwarding rules" of one extension, by user status: available, away, out_of_office, custom_1, custom_2
+extension = "101"
+[rules.available]
+no_answer = { target = "extension", number = "102" }
+no_answer_after_s = 10.0        # from the INVITE to the phone
+busy = { target = "hang_up" }
+
+# [[gateways]]                  # the way to the public telephone network
+# name = "PSTN"
+# address = "127.0.0.1:5070"
+#
+# [[outbound]]                  # which numbers leave by it
+# gateway = "PSTN"
+# prefix = "0"
 """
 """What ``labkit serve --example`` prints: it serves as it is."""
 
@@ -85,6 +106,11 @@ def parse(text: str, path: str = "-") -> PbxConfig:
     except BadValue as error:
         problem = error.values["problem"] if error.message_id == "settings.refused" else error
         raise PbxError("settings.at_line", path=path, line=line_of(text, values, error, problem), problem=problem) from error
+
+
+def line_of_key(path: str | FilePath, key: str) -> int:
+    """The line of a key of the first level in a file that was read before; the first line when it is not there."""
+    return positions(FilePath(path).expanduser().read_text("utf-8")).get((key,), 1)
 
 
 def line_of(text: str, values: dict[str, Any], error: BadValue, problem: object) -> int:

@@ -36,7 +36,7 @@ def test_a_call_without_a_wire(addresses: str, tmp_path: Path) -> None:
     invites = [record for record in capture.messages if record.method == "INVITE"]
     assert [record.status for record in invites if record.status and record.status >= 180].count(200) == 2
     assert not capture.streams, "the voices go from phone to phone and nobody records them"
-    assert ("BOB", "PBX") == hosts[0]
+    assert hosts[0] == ("BOB", "PBX")
     for word in ("REGISTER", "INVITE", "180", "BYE", "BOB", "ALICE"):
         assert word in text
 
@@ -57,7 +57,7 @@ def test_the_hosts_bind_their_faces_and_there_is_no_wire_process() -> None:
             other.bind(face)
         lab.phone("BOB").register()
         lab.capture.restart()
-        assert len(lab.capture.open().messages) == 0
+        assert "REGISTER" not in [record.method for record in lab.capture.open().messages]
 
 
 def test_two_labs_do_not_share_addresses() -> None:
