@@ -7,6 +7,7 @@ PBX whatever host their URI names, so that a test tool that calls it "localhost"
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from labkit.net.tap import Tap
 from labkit.net.udp import Address
 from labkit.pbx.asking import ALLOW, SUPPORTED
 from labkit.pbx.auth import Authenticator
+from labkit.pbx.busy_lamp import DialogInfo
 from labkit.pbx.call import Call
 from labkit.pbx.cdr import frame, record_of, write_csv
 from labkit.pbx.config import Extension, PbxConfig
@@ -24,6 +26,8 @@ from labkit.pbx.events import PbxEvent
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.guard import Guard
 from labkit.pbx.leg import Leg
+from labkit.pbx.mwi import MessageSummary
+from labkit.pbx.notifier import Notifier
 from labkit.pbx.registrar import Registrar
 from labkit.pbx.rules import ExtensionRules
 from labkit.pbx.stack import SipStack, warning
@@ -79,11 +83,14 @@ class Pbx:
         """What numbers mean: forwarding rules, user status, do not disturb."""
         self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later, self.plan.status)
         self._stack.locate = self.registrar.locate
-        self._exchange = Exchange(self._stack, config, self.plan, self._observe)
+        self._exchange = Exchange(self._stack, config, self.plan, self._happened)
         self._switchboard = Switchboard(self._exchange, self._authenticated, self._ended)
         self.calls = self._exchange.calls
         """The live calls, the oldest first."""
         self._legs = self._exchange.book
+        self._messages = MessageSummary(self._stack.host)
+        lamps = DialogInfo(self._stack.host, self.calls, lambda number: config.extension(number) is not None)
+        self._notifier = Notifier(self._exchange, {"message-summary": self._messages, "dialog": lamps})
         self.store = Store(config.database)
         self.store.save(config)
 
@@ -95,6 +102,7 @@ class Pbx:
         """Hang up what is live, and free the port."""
         for call in list(self.calls):
             call.hang_up(503)
+        self._notifier.close()
         self.registrar.close()
         await self._stack.close()
         self.store.close()
@@ -110,10 +118,22 @@ class Pbx:
     def set_rules(self, rules: ExtensionRules) -> None:
         """Replace the rules of an extension; raises :class:`labkit.errors.PbxError` when they make no sense."""
         self.plan.set_rules(rules)
+        numbers = [item.number for item in (*self.config.extensions, *self.config.groups)]
+        kept = (self.plan.rules(number) for number in numbers)
+        self.store.save(replace(self.config, rules=tuple(rules for rules in kept if rules != ExtensionRules(rules.extension))))
 
     def set_status(self, number: str, status: str) -> None:
         """Set the user status of an extension: available, away, out_of_office, custom_1, custom_2."""
         self.plan.set_status(number, status)
+
+    def set_do_not_disturb(self, number: str, on: bool = True) -> None:
+        """Let every call find this extension busy, or let them ring again."""
+        (self.plan.do_not_disturb.add if on else self.plan.do_not_disturb.discard)(self.plan.known(number).number)
+
+    def set_messages(self, number: str, new: int, old: int = 0) -> None:
+        """Say how many messages wait in the mailbox of an extension: its phones show it (RFC 3842).  Any thread may say it."""
+        self._messages.counts[self.plan.known(number).number] = (new, old)
+        self._stack.soon(lambda: self._happened(PbxEvent("messages", number, f"{new}/{old}")))
 
     def records(self) -> DataFrame:
         """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
@@ -135,7 +155,7 @@ class Pbx:
             self._cancel(request, transaction)
         elif leg is not None:
             leg.receive(request, transaction)
-        elif request.to.tag and request.method not in ("REGISTER", "OPTIONS"):
+        elif request.to.tag and request.method not in ("REGISTER", "OPTIONS", "SUBSCRIBE"):
             self._reply(transaction, 481)
         elif self._stack.transactions.merged(transaction):
             self._reply(transaction, 482)  # §8.2.2.2: the same request came on two paths
@@ -182,9 +202,9 @@ class Pbx:
         self._stack.respond(transaction, self.registrar.register(request, number, source, self._stack.token(4)))
 
     def _subscribe(self, request: Request, transaction: Transaction) -> None:
-        """No event package is offered yet: 489 (RFC 6665 §4.2.1.3), in the lab's words or in the standard's."""
-        if self._authenticated(request, transaction) is not None:
-            self._reply(transaction, 489, "Event Package Not Supported" if self.config.profile == "3cx" else "")
+        extension = self._authenticated(request, transaction)
+        if extension is not None:
+            self._notifier.subscribe(request, transaction, extension.number)
 
     def _options(self, transaction: Transaction) -> None:
         response = transaction.request.response(200, to_tag=self._stack.token(4))
@@ -234,6 +254,11 @@ class Pbx:
         if error is not None:
             response.headers.append("Warning", warning(error))
         self._stack.respond(transaction, response)
+
+    def _happened(self, event: PbxEvent) -> None:
+        """Something that others may watch has changed."""
+        self._observe(event)
+        self._notifier.changed()
 
     def _activity(self, number: str) -> str:
         states = {call.activity(number) for call in self.calls}
