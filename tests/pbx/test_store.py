@@ -21,6 +21,7 @@ from labkit.errors import PbxError
 from labkit.pbx import Extension, PbxConfig
 from labkit.pbx.cdr import COLUMNS, CallRecord, frame, write_csv
 from labkit.pbx.plain import plain
+from labkit.pbx.rules import ExtensionRules, ForwardTo, StatusRules
 from labkit.pbx.store import Store, list_fields
 from tests.pbx.office import EXTENSIONS, Office, play
 
@@ -144,6 +145,17 @@ def test_the_configuration_is_kept_in_tables(store: Store) -> None:
     for name, kind in list_fields(PbxConfig).items():
         assert store.load(name, kind) == getattr(config, name)
     assert plain(config)["bind"] == "127.0.0.1:5060"
+
+
+def test_rules_that_change_while_the_pbx_runs_are_kept(tmp_path: Path) -> None:
+    rules = ExtensionRules("101", available=StatusRules(no_answer=ForwardTo("extension", "102"), no_answer_after_s=7.5))
+
+    async def scene(office: Office) -> None:
+        office.pbx.set_rules(rules)
+
+    play(scene, database=str(tmp_path / "office.db"))
+    kept = Store.kept(tmp_path / "office.db", PbxConfig)
+    assert kept["rules"] == (rules,) and kept["extensions"] == EXTENSIONS and "groups" not in kept
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with file modes")
