@@ -176,6 +176,10 @@ class Switchboard:
 
     def _body_understood(self, request: Request, transaction: Transaction) -> bool:
         """§8.2.3: an INVITE whose body is no session description gets 415 with what would do."""
+        accept = {item.partition(";")[0].strip().lower() for item in request.headers.get_list("Accept")}
+        if "Accept" in request.headers and not accept & {"application/sdp", "application/*", "*/*"}:
+            self._reply(transaction, 406)  # RFC 4475 §3.3.15: it could not read the answer
+            return False
         encoding = (request.headers.get("Content-Encoding") or "identity").lower()
         if not request.body or (request.content_type in ACCEPTED_BODIES and encoding == "identity"):
             return True
