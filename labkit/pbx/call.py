@@ -46,21 +46,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from labkit.errors import SipError
 from labkit.pbx.dialplan import Destination, Party
-from labkit.pbx.events import (
-    Acknowledge,
-    CancelUpdate,
-    Confirm,
-    Connect,
-    Disconnect,
-    Fail,
-    Forward,
-    Kind,
-    LegEvent,
-    PbxEvent,
-    Refer,
-    Ring,
-    Update,
-)
+from labkit.pbx.events import Acknowledge, CancelUpdate, Confirm, Connect, Disconnect, Fail, Forward, Kind, LegEvent, PbxEvent, Refer, Ring
+from labkit.pbx.events import Update as Update
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.hunt import Hunt, Search, pair
 from labkit.pbx.incoming import IncomingLeg
@@ -129,7 +116,10 @@ def _talking(state: CallState, refer: str, disconnect: str) -> Row:
 TABLE: dict[CallState, Row] = {
     TRYING: _searching(TRYING),
     RINGING: _searching(RINGING),
-    CONNECTED: _talking(CONNECTED, "transfer_call", "disconnect_other"),
+    CONNECTED: {
+        **_talking(CONNECTED, "transfer_call", "disconnect_other"),
+        (CALLER, Acknowledge): (CONNECTED, "acknowledge"),  # the 200 has waited for it
+    },
     TRANSFERRING: _talking(TRANSFERRING, "refuse_transfer", "one_leaves"),
     WAITING: {
         (CALLER, Update): (WAITING, "update_alone"),
@@ -149,6 +139,7 @@ class Call:
 
     def __init__(self, exchange: Exchange, caller: Party, callee: Party) -> None:
         self.exchange = exchange
+        self.id = exchange.stack.token(4)
         self.parties = {CALLER: caller, CALLEE: callee}
         self.dialled = callee
         """Who was called at first; rules and transfers change :attr:`callee`."""
@@ -326,12 +317,13 @@ class Call:
 
     def _update_alone(self, leg: Leg, event: Update) -> None:
         """The phone that waits changes its media: there is nobody to ask, and silence answers it."""
+        if event.message.method not in ("INVITE", "UPDATE"):
+            leg.answer(event.transaction, 480)
+            return
         try:
-            silence = waiting(event.message.body, leg.stack.advertised[0])
+            leg.answer(event.transaction, 200, waiting(event.message.body, leg.stack.advertised[0]))
         except SipError as error:
             leg.answer(event.transaction, error.status or 400)
-            return
-        leg.answer(event.transaction, *((200, silence) if event.message.method in ("INVITE", "UPDATE") else (480,)))
 
     def _last_leaves(self, leg: Leg, event: Disconnect) -> None:
         """Nobody is left; what was sought for the phone is given up in :meth:`_finish`."""

@@ -109,6 +109,11 @@ class SipStack:
         assert self._loop is not None
         return self._loop.call_later(seconds, call)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run on the loop, whatever thread asks for it."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(call)
+
     # -- sending --------------------------------------------------------------------------------------------------------------------
 
     def send(self, request: Request, remote: Address, answered: Answered) -> Transaction:
