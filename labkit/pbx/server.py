@@ -118,7 +118,7 @@ class Pbx:
     def set_rules(self, rules: ExtensionRules) -> None:
         """Replace the rules of an extension; raises :class:`labkit.errors.PbxError` when they make no sense."""
         self.plan.set_rules(rules)
-        numbers = [item.number for item in (*self.config.extensions, *self.config.groups)]
+        numbers = [e.number for e in self.config.extensions] + [group.number for group in self.config.groups]
         kept = (self.plan.rules(number) for number in numbers)
         self.store.save(replace(self.config, rules=tuple(rules for rules in kept if rules != ExtensionRules(rules.extension))))
 
