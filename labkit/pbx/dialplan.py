@@ -71,6 +71,11 @@ class DialPlan:
         self.known(number)
         return self._rules.get(number, ExtensionRules(number))
 
+    @property
+    def all_rules(self) -> tuple[ExtensionRules, ...]:
+        """The rules of every extension that has some."""
+        return tuple(rules for rules in self._rules.values() if rules != ExtensionRules(rules.extension))
+
     def set_rules(self, rules: ExtensionRules) -> None:
         """Replace the rules of an extension; raises :class:`PbxError`, and changes nothing, when they make no sense."""
         changed = {**self._rules, rules.extension: rules}

@@ -118,9 +118,7 @@ class Pbx:
     def set_rules(self, rules: ExtensionRules) -> None:
         """Replace the rules of an extension; raises :class:`labkit.errors.PbxError` when they make no sense."""
         self.plan.set_rules(rules)
-        numbers = [e.number for e in self.config.extensions] + [group.number for group in self.config.groups]
-        kept = (self.plan.rules(number) for number in numbers)
-        self.store.save(replace(self.config, rules=tuple(rules for rules in kept if rules != ExtensionRules(rules.extension))))
+        self.store.save(replace(self.config, rules=self.plan.all_rules, services=self.plan.services))
 
     def set_status(self, number: str, status: str) -> None:
         """Set the user status of an extension: available, away, out_of_office, custom_1, custom_2."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,10 +50,17 @@ class Office:
 
 
 async def free_port() -> int:
-    endpoint = await UdpEndpoint.open(("127.0.0.1", 0), lambda data, source: None)
-    port = endpoint.address[1]
-    await endpoint.close()
-    return port
+    """A port that is free for UDP and for TCP."""
+    while True:
+        endpoint = await UdpEndpoint.open(("127.0.0.1", 0), lambda data, source: None)
+        port = endpoint.address[1]
+        await endpoint.close()
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def play(scene: Callable[[Office], Awaitable[None]], *, within_s: float = 30.0, **settings: Any) -> None:
