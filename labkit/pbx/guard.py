@@ -48,8 +48,8 @@ class GuardConfig:
     """Wrong passwords of one source within ``interval_s`` that ban it."""
     interval_s: float = 60.0
     """How long a wrong password is remembered."""
-    messages_per_s: int = 4000
-    """Messages of one source in a second that ban it.  A phone sends a few, a load test some thousand."""
+    messages_per_s: int = 5000
+    """Messages of one source in a second that ban it.  A phone sends a few; a load test sends five for each call."""
     ban_s: float = 300.0
     """How long a ban lasts."""
     answer: Literal["silence", "403"] = "silence"

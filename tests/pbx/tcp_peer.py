@@ -14,11 +14,12 @@ from tests.pbx.peer import SDP, Peer
 class TcpPeer(Peer):
     """One phone over TCP.  ``octets`` is everything that came, ``closed`` is set when the PBX ends the connection."""
 
-    async def start(self, host: str, contact_port: int | None = None) -> TcpPeer:
+    async def start(self, host: str, contact_port: int | None = None, bind: Address | None = None) -> TcpPeer:
+        """Connect; ``bind`` is where the socket really is, when ``host`` is only what it shows."""
         self.octets = b""
         self.closed = asyncio.Event()
-        self._reader, self._writer = await asyncio.open_connection(*self.pbx, local_addr=(host, 0))
-        self.address = self._writer.get_extra_info("sockname")
+        self._reader, self._writer = await asyncio.open_connection(*self.pbx, local_addr=bind or (host, 0))
+        self.address = host, self._writer.get_extra_info("sockname")[1] if bind is None else contact_port or 0
         self.contact = f"<sip:{self.number}@{host}:{contact_port or self.address[1]};transport=tcp>"
         self.sdp = SDP.format(host, 4000).encode()
         self._task = asyncio.create_task(self._read())

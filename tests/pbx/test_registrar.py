@@ -89,6 +89,11 @@ def test_nobody_registers_for_another() -> None:
     play(scene)
 
 
+async def challenged(o: Office) -> Response:
+    o.bob.send(o.bob.request("REGISTER", "100"))
+    return await o.bob.response(407)
+
+
 def test_stale_nonce_and_replay() -> None:
     async def stale(o: Office) -> None:
         request = o.bob.request("REGISTER", "100")
@@ -111,6 +116,25 @@ def test_stale_nonce_and_replay() -> None:
         fresh = await o.bob.response(401)
         assert Challenge.parse(fresh.headers.get("WWW-Authenticate") or "").stale
 
+    async def replay_of_the_lab(o: Office) -> None:
+        """The lab's profile offers no qop; a phone that uses it all the same is held to its count."""
+        challenge = await challenged(o)
+        challenge.headers.set("Proxy-Authenticate", str(challenge.headers.get("Proxy-Authenticate")) + ',qop="auth"')
+        for status in (200, 407):
+            o.bob.send(o.bob.again(o.bob.request("REGISTER", "100"), challenge))
+            await o.bob.response(status)
+
+    async def elsewhere(o: Office) -> None:
+        """What was overheard and is sent again by another host, before the nonce is old: the host is another, so it is stale."""
+        challenge = await challenged(o)
+        overheard = o.bob.again(o.bob.request("REGISTER", "100"), challenge)
+        thief = await Peer("100", "", o.bob.pbx).start("127.0.0.66")
+        thief.send(overheard)
+        await thief.response(407)
+        o.bob.send(o.bob.again(o.bob.request("REGISTER", "100"), challenge))
+        await o.bob.response(200)
+        await thief.close()
+
     async def foreign(o: Office) -> None:
         request = o.bob.request("REGISTER", "100")
         o.bob.send(request)
@@ -121,6 +145,8 @@ def test_stale_nonce_and_replay() -> None:
 
     play(stale, nonce_lifetime_s=0.05)
     play(replay, profile="rfc")
+    play(replay_of_the_lab)
+    play(elsewhere)
     play(foreign)
 
 
