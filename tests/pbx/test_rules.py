@@ -224,6 +224,14 @@ def test_user_status_and_rules_change_while_it_runs() -> None:
     play(scene)
 
 
+def test_rules_change_in_a_pbx_with_groups() -> None:
+    async def scene(o: Office) -> None:
+        o.pbx.set_rules(rules(busy=ForwardTo("extension", "800")))
+        assert o.pbx.plan.all_rules == (rules(busy=ForwardTo("extension", "800")),)
+
+    play(scene, groups=(RingGroup("800", "Sales", ("102",)),))
+
+
 def test_exception_of_one_caller() -> None:
     async def scene(o: Office) -> None:
         await o.paul.register()
