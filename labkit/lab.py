@@ -31,9 +31,11 @@ from labkit.lab_wire import LabWire
 from labkit.net.background import Background, together
 from labkit.net.direct import Direct
 from labkit.net.media_relay import MediaRelay
-from labkit.net.plan import Host
+from labkit.net.plan import SIP_PORT, Host
 from labkit.net.wire import Wire
 from labkit.pbx.config import Extension, PbxConfig
+from labkit.pbx.groups import Gateway, OutboundRule
+from labkit.pbx.plain import plain
 from labkit.pbx.server import Pbx
 from labkit.pbx.store import MEMORY, Store
 from labkit.phones.phone import Phone
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
     from labkit.capture.capture import Capture
 
+PSTN_PHONE = Extension("0123456789", "PSTN")
+"""Who answers outside, when the lab has a gateway to the public telephone network."""
 EXTENSIONS = ({"number": "100", "first_name": "BOB"}, {"number": "101", "first_name": "ALICE"}, {"number": "102", "first_name": "PAUL"})
 """The extensions of the lab sheet."""
 PASSWORD_DIGITS = 6
@@ -69,6 +73,7 @@ class Lab:
     ``folder``           where the running capture is kept; None takes a temporary folder
     ``media``            "direct": voices go from phone to phone; "relayed": through the PBX ("PBX delivers audio")
     ``database``         an SQLite file that keeps extensions, rules and call records from lab to lab; None keeps them in memory
+    ``pstn``             True: a phone "PSTN" stands for the public telephone network behind a gateway; numbers that begin with 0 lead to it
     ``wire``             False: hosts bind what they show, for programs that cannot stand behind a mirror; only the PBX is recorded
     """
 
@@ -88,6 +93,7 @@ class Lab:
         media: str = "direct",
         database: str | Path | None = None,
         wire: bool = True,
+        pstn: bool = False,
     ) -> None:
         if language is not None:
             texts.language(language)
@@ -102,6 +108,8 @@ class Lab:
         self._temporary = folder is None
         self._options: dict[str, Any] = {"profile": profile, "challenge_calls": challenge_calls, "media": media}
         self._student, self._addresses = student, addresses
+        self._outside = (PSTN_PHONE,) if pstn else ()
+        self._gateway: dict[str, Any] = {}
         self._background = Background()
         self._phones: dict[str, Phone] = {}
         self._network: type[Wire] | type[Direct] = Wire if wire else Direct
@@ -131,15 +139,20 @@ class Lab:
         capture = self.folder / "capture.pcapng"
         self._wire = wire = await self._network.start(capture, student=self._student, mode=self._addresses)
         self.capture = LiveCapture(capture, self._flush, self._restart_capture)
-        names = {PBX: "", **{extension.first_name: extension.number for extension in self.extensions}}
-        pbx, *hosts = await wire.add_hosts(names)
+        users = (*self.extensions, *self._outside)
+        pbx, *hosts = await wire.add_hosts({PBX: "", **{user.first_name: user.number for user in users}})
+        if self._outside:
+            # The gateway is known by its address, so its port is that of SIP, and not any free one.
+            hosts[-1] = replace(hosts[-1], sip_port=hosts[-1].sip_port if hosts[-1].blocks else SIP_PORT)
+            self._gateway["gateways"] = (Gateway(PSTN_PHONE.first_name, hosts[-1].sip_face),)
+            self._gateway["outbound"] = (OutboundRule(PSTN_PHONE.first_name, prefix="0"),)
         await wire.add_laptop()
         await wire.open_sip(pbx)
-        await together(self._start_pbx(pbx), *map(self._start_phone, self.extensions, hosts, [pbx] * len(hosts)))
+        await together(self._start_pbx(pbx), *map(self._start_phone, users, hosts, [pbx] * len(hosts)))
 
     async def _start_pbx(self, host: Host) -> None:
         assert self._wire is not None
-        given = {**self._kept, **self._options, "extensions": self.extensions, "database": self._database}
+        given = {**self._kept, **self._options, **self._gateway, "extensions": self.extensions, "database": self._database}
         config = PbxConfig(bind=host.sip_back, advertised=host.sip_face, realm=host.face, **given)
         if config.media == "relayed":
             host = replace(host, rtp_ports=await self._wire.open_rtp(host))
@@ -177,8 +190,8 @@ class Lab:
 
     @property
     def phones(self) -> list[Phone]:
-        """All phones, in the order of their extensions."""
-        return list(self._phones.values())
+        """The phones of all extensions, in their order."""
+        return [phone for phone in self._phones.values() if phone.number != PSTN_PHONE.number]
 
     def phone(self, who: str | int) -> Phone:
         """The phone of an extension, by its name ("BOB") or its number ("100")."""
@@ -241,6 +254,7 @@ class Lab:
                 }
                 for extension, phone in zip(self.extensions, self.phones, strict=True)
             ],
+            "rules": plain(self.pbx.plan.all_rules),
         }
 
     # --- taking down --------------------------------------------------------------------------------------------------
