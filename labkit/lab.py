@@ -31,7 +31,7 @@ from labkit.lab_wire import LabWire
 from labkit.net.background import Background, together
 from labkit.net.direct import Direct
 from labkit.net.media_relay import MediaRelay
-from labkit.net.plan import SIP_PORT, Host
+from labkit.net.plan import SIP_PORT, Address, Host
 from labkit.net.wire import Wire
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.groups import Gateway, OutboundRule
@@ -180,8 +180,20 @@ class Lab:
             auth_id=extension.auth_id,
             mailbox=self._options["profile"] == "3cx",
         )
+
+        async def reach(other: Address) -> None:
+            assert self._wire is not None
+            await self._wire.reach(host, sip_port, other)
+
         phone = Phone(
-            config, address=host.sip_face, server=server, folder=self.folder, runner=self._background, start=start, check=self._check
+            config,
+            address=host.sip_face,
+            server=server,
+            folder=self.folder,
+            runner=self._background,
+            start=start,
+            check=self._check,
+            reach=reach,
         )
         self._phones[extension.number] = phone
         await phone.plug_in()

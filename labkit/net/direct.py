@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labkit.errors import WireError
 from labkit.net.network import LAPTOP
-from labkit.net.plan import SIP_PORT, AddressPlan, Host, candidates
+from labkit.net.plan import SIP_PORT, Address, AddressPlan, Host, candidates
 from labkit.net.tap import Tap
 from labkit.net.wire_process import lock_slot
 
@@ -70,6 +70,9 @@ class Direct:
     async def open_rtp(self, host: Host) -> range:
         """The host's RTP ports: they are not opened before they are used."""
         return host.rtp_ports
+
+    async def reach(self, host: Host, port: int, remote: Address) -> None:
+        """Without a wire every address is reached as it is."""
 
     async def flush(self) -> int:
         """Bring the capture to disk and return its number of packets; raises :class:`WireError` when the disk is full."""

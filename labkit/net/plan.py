@@ -112,6 +112,12 @@ class AddressPlan:
         return Host(name, "127.0.0.1", "127.0.0.1", SIP_PORT if first else start + 60, range(start, start + 50), SINGLE_SHIFT, blocks)
 
 
+def is_face(ip: str) -> bool:
+    """Whether an address belongs to the face of some lab that has addresses of its own (``pair``)."""
+    parts = ip.split(".")
+    return len(parts) == 4 and parts[0] == "127" and 10 <= int(parts[1]) < 10 + PAIR_SLOTS // 128 and int(parts[2]) % 2 == 0
+
+
 def _digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 

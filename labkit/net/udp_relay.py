@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from labkit.capture.write import udp
+from labkit.net.foreign import Foreign, is_foreign, share
 from labkit.net.network import LAPTOP, Network
 from labkit.net.plan import Address, Host
 
@@ -48,6 +49,7 @@ class UdpRelay:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self.foreign = Foreign(network)
         self._faces: dict[tuple[str, int], socket.socket] = {}
 
     def open(self, host: Host, port: int) -> None:
@@ -60,6 +62,7 @@ class UdpRelay:
         except OSError:
             face.close()
             raise
+        share(face)  # after binding, so that a port which another program holds is still noticed
         face.setblocking(False)
         face.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if TIMESTAMP:
@@ -96,7 +99,7 @@ class UdpRelay:
     def accept(self, time_ns: int, source: Address, host: Host, port: int, data: bytes) -> None:
         """Take one datagram that reached a face: deliver it now or later, or drop it."""
         network = self.network
-        found = network.sender(source)
+        found = network.sender(source) or self.foreign.admit(source)
         if found is None:
             network.counters["alien"] += 1
             return
@@ -126,7 +129,7 @@ class UdpRelay:
 
     def _deliver(self, datagram: Datagram, recorded_ns: int, due_ns: int) -> None:
         network, receiver = self.network, datagram.receiver
-        face = self._faces.get((datagram.sender.name, datagram.source_port))
+        face = self._face_of(datagram)
         if face is None:  # nothing could answer to it: the sender never asked for this port
             network.counters["unopened"] += 1
             return
@@ -135,12 +138,27 @@ class UdpRelay:
             network.counters["dark"] += 1
             return
         try:
-            face.sendto(datagram.data, network.back_of(receiver, datagram.port))
+            if is_foreign(datagram.sender):
+                face.send(datagram.data)
+            else:
+                face.sendto(datagram.data, network.back_of(receiver, datagram.port))
         except OSError:
             network.counters["unsent"] += 1
             return
         network.counters["delivered"] += 1
         network.latencies_ns.append(time.time_ns() - due_ns)
+
+    def _face_of(self, datagram: Datagram) -> socket.socket | None:
+        """The socket that sends as the datagram's sender; what comes from another lab or goes there may name more ports."""
+        sender = datagram.sender
+        if is_foreign(sender) or is_foreign(datagram.receiver):
+            self.foreign.learn(sender, datagram.data)
+        if not is_foreign(sender):
+            return self._faces.get((sender.name, datagram.source_port))
+        try:
+            return self.foreign.link((sender.face, datagram.source_port), datagram.receiver, datagram.port)
+        except OSError:
+            return None
 
 
 def kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:

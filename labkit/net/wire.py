@@ -14,7 +14,7 @@ from labkit.errors import WireError
 from labkit.net.child import Child, ChildEnded, ChildRefused
 from labkit.net.impairment import Impairment
 from labkit.net.network import LAPTOP
-from labkit.net.plan import SIP_PORT, AddressPlan, Host, candidates
+from labkit.net.plan import SIP_PORT, Address, AddressPlan, Host, candidates, is_face
 
 DIRECTIONS = ("in", "out", "both")
 
@@ -103,6 +103,19 @@ class Wire:
 
     async def unlisten(self, host: Host, port: int) -> None:
         await self._ask("unlisten", host=host.name, port=port)
+
+    async def reach(self, host: Host, port: int, remote: Address) -> None:
+        """Let a face port of ours speak to a face of another lab on this machine, through both wires (:mod:`labkit.net.foreign`).
+
+        Other addresses need nothing.  Raises :class:`WireError` when the system does not allow it.
+        """
+        if is_face(remote[0]) and remote[0] not in {known.face for known in self.plan.hosts()}:
+            try:
+                await self._child.request("reach", host=host.name, port=port, remote=remote)
+            except ChildRefused as refused:
+                raise WireError("net.no_reach", address=f"{remote[0]}:{remote[1]}", reason=refused.detail) from refused
+            except ChildEnded as ended:
+                raise self._ended() from ended
 
     async def dark(self, host: Host, port: int, dark: bool = True) -> None:
         """Let a port record what it gets and deliver it nowhere, as the stale contact of a phone that has gone does."""

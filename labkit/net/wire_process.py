@@ -108,6 +108,10 @@ class Wire:
     def do_unlisten(self, host: str, port: int) -> None:
         self.tcp.unlisten(self.network.hosts[host], port)
 
+    def do_reach(self, host: str, port: int, remote: list[Any]) -> None:
+        """Let one of our ports speak to an address of another lab."""
+        self.udp.foreign.link((remote[0], remote[1]), self.network.hosts[host], port)
+
     def do_dark(self, host: str, port: int, dark: bool) -> None:
         """A dark port records what it gets and delivers it nowhere."""
         (self.network.dark.add if dark else self.network.dark.discard)((host, port))
