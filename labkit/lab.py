@@ -51,6 +51,8 @@ PSTN_PHONE = Extension("0123456789", "PSTN")
 EXTENSIONS = ({"number": "100", "first_name": "BOB"}, {"number": "101", "first_name": "ALICE"}, {"number": "102", "first_name": "PAUL"})
 """The extensions of the lab sheet."""
 PASSWORD_DIGITS = 6
+KEPT = ("extensions", "rules", "groups")
+"""What a database hands from one lab to the next."""
 SWITCH_INTERVAL_S = 0.001
 """How long a busy cell may keep the interpreter from the PBX."""
 STOP_TIMEOUT_S = 5.0
@@ -100,7 +102,8 @@ class Lab:
         if Lab._open is not None:
             Lab._open.close()
         self._database = MEMORY if database is None else str(Path(database).expanduser().resolve())
-        self._kept = Store.kept(self._database, PbxConfig)
+        kept = Store.kept(self._database, PbxConfig)
+        self._kept = {name: kept[name] for name in KEPT if name in kept}
         if extensions is EXTENSIONS:
             extensions = self._kept.pop("extensions", EXTENSIONS)
         self.extensions = tuple(_extension(given) for given in extensions)

@@ -80,8 +80,8 @@ async def _serve(config: PbxConfig, file: Path, capture: Path | None, out: TextI
             first, last = config.rtp_ports
             host = Host("PBX", config.advertised[0], config.bind[0], config.advertised[1], range(first, last + 1))
             relay = MediaRelay(host, Path(folder) / "media-relay.log")
-            await relay.start()
             stack.push_async_callback(relay.close)
+            await relay.start()
         pbx = Pbx(config, observe=lambda event: status.observe(event), relay=relay, tap=tap)
         status = Status(pbx, out)
         stack.push_async_callback(pbx.close)

@@ -78,8 +78,8 @@ def serving(*arguments: object) -> Iterator[Server]:
         process.communicate()
 
 
-async def call(port: int) -> None:
-    """Bob and Alice register; Bob calls; Alice answers; Bob hangs up."""
+async def call(port: int) -> bytes:
+    """Bob and Alice register; Bob calls; Alice answers; Bob hangs up.  Returns the session description that Alice got."""
     bob = await Peer("100", "384615", ("127.0.0.1", port)).start("127.0.0.1")
     alice = await Peer("101", "920377", ("127.0.0.1", port)).start("127.0.0.1")
     try:
@@ -95,6 +95,7 @@ async def call(port: int) -> None:
         bob.send(bob.in_dialog("BYE", invite, ok))
         await bob.response(200)
         alice.reply(await alice.ask("BYE"), 200)
+        return ringing.body
     finally:
         await bob.close()
         await alice.close()
@@ -122,6 +123,19 @@ def test_it_serves_records_and_ends_cleanly(how: signal.Signals, tmp_path: Path)
 
     records = Store(tmp_path / "office.db").records()
     assert [(record.caller, record.callee, record.status) for record in records] == [("100", "101", 200)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems whose pipes can be selected")
+def test_it_relays_voices_when_told_to(tmp_path: Path) -> None:
+    port = free_port()
+    file = configuration(tmp_path, port, "rtp_ports = [46000, 46049]\n")
+    file.write_text(file.read_text().replace('media = "direct"', 'media = "relayed"'))
+    with serving(file) as server:
+        server.wait_for("extensions registered")
+        description = asyncio.run(asyncio.wait_for(call(port), 15))
+        found = re.search(rb"m=audio (\d+) ", description)
+        assert found and 46000 <= int(found[1]) < 46050
+        assert server.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems with pseudo-terminals")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import SipError
+from labkit.errors import SipError, WireError
 from labkit.net.child import Child
 from labkit.net.plan import Address, Host
 from labkit.sip.message import SipMessage
@@ -42,10 +42,13 @@ class MediaRelay:
         self._told: dict[tuple[int, str], object] = {}
 
     async def start(self) -> None:
-        """Start the process."""
-        self._child = await Child.start(
-            "media relay", "labkit.net.media_relay_process", {"host": self.host.back, "shift": self.host.shift}, self._log_file
-        )
+        """Start the process.  Ports that another program holds are left out; raises :class:`WireError` when that leaves none."""
+        config = {"host": self.host.back, "shift": self.host.shift, "ports": list(self._free)}
+        self._child = await Child.start("media relay", "labkit.net.media_relay_process", config, self._log_file)
+        self._free = deque(self._child.ready["ports"])
+        if not self._free:
+            address = f"{self.host.back}:{self.host.rtp_ports.start}-{self.host.rtp_ports.stop - 1}"
+            raise WireError("net.port_taken", address=address, reason="RTP")
 
     async def close(self) -> None:
         if self._child is not None:

@@ -40,7 +40,7 @@ class MediaRelay:
     """The loop and the orders it takes: ``do_set``, ``do_release``, ``do_stats``."""
 
     def __init__(self, pipe: Pipe) -> None:
-        self.host: str = pipe.config["host"]
+        self._host: str = pipe.config["host"]
         self._shift: int = pipe.config["shift"]
         self._channels: dict[int, Channel] = {}
         self._selector = selectors.DefaultSelector()
@@ -99,6 +99,15 @@ class MediaRelay:
         }
         return {**self._counters, "channels": sorted(self._channels), "latency_us": figures}
 
+    def can_bind(self, port: int) -> bool:
+        """Whether nobody else holds a port or the next one."""
+        try:
+            for kind in (RTP, RTCP):
+                self._open(port + kind).close()
+        except OSError:
+            return False
+        return True
+
     def _channel(self, port: int) -> Channel:
         if port not in self._channels:
             opened: list[socket.socket] = []
@@ -117,7 +126,7 @@ class MediaRelay:
     def _open(self, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            sock.bind((self.host, port + self._shift))
+            sock.bind((self._host, port + self._shift))
         except OSError:
             sock.close()
             raise
@@ -175,7 +184,7 @@ def main() -> None:
     relay = MediaRelay(pipe)
     # What the pipe's thread reads must not wait for the loop's turn at the interpreter.
     sys.setswitchinterval(0.0005)
-    pipe.send({"host": relay.host})
+    pipe.send({"ports": [port for port in pipe.config["ports"] if relay.can_bind(port)]})
     threading.Thread(target=pipe.serve, args=(relay.handle,), daemon=True).start()
     relay.run()
 

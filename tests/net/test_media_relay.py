@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.errors import WireError
 from labkit.net.media_relay import MediaRelay
 from labkit.net.plan import Host
 from labkit.sip.message import Request, Response
@@ -183,6 +184,24 @@ def test_ports_run_out_and_come_back(tmp_path: Path) -> None:
         assert (await alice.hears())[0] == b"again"
 
     scene(play, tmp_path, ports=4)
+
+
+def test_ports_of_other_programs_are_left_out(tmp_path: Path) -> None:
+    async def run() -> None:
+        ports = free_ports(6)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind((HERE, ports[3]))  # the RTCP port of the second pair
+            relay = MediaRelay(Host("PBX", HERE, HERE, 5060, ports), tmp_path / "relay.log")
+            await relay.start()
+            pass_on(relay, sdp(5000), "bob", "alice")
+            assert relay.ports_in_use == [ports[0], ports[4]]
+            await relay.close()
+            none_left = MediaRelay(Host("PBX", HERE, HERE, 5060, ports[2:4]), tmp_path / "relay.log")
+            with pytest.raises(WireError, match=f"{ports[2]}-{ports[3]}"):
+                await none_left.start()
+            await none_left.close()
+
+    asyncio.run(run())
 
 
 def test_how_long_a_packet_takes(tmp_path: Path, figure: Callable[[str], None]) -> None:
