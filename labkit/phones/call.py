@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from labkit.errors import PhoneError
+from labkit.phones.arguments import keys, recording_path, status_code
 from labkit.phones.process import ORDER, Leg
 from labkit.phones.sound import playable
 from labkit.sip.status import explain, reason
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 10.0
 TRANSFER_WAIT_S = 40.0
-DIGITS = frozenset("0123456789*#ABCD")
+BYE_WAIT_S = 40.0
+"""An unanswered BYE is given up after 32 s (RFC 3261, timer F)."""
 
 
 class Call:
@@ -126,39 +128,49 @@ class Call:
 
     def answer(self) -> Call:
         """Pick up."""
+        self._must_ring()
         self._ask("answer")
         return self.wait("connected")
 
     def reject(self, code: int = 486) -> None:
         """Refuse with a SIP status: 486 Busy Here, 603 Decline, 480 Temporarily Unavailable."""
-        if not 400 <= code <= 699:
-            raise PhoneError("phone.reject_code", given=code)
+        code = status_code(code)
+        self._must_ring()
         self._ask("hang_up", code=code)
         self.wait("ended")
 
+    def _must_ring(self) -> None:
+        if self.state != "ended" and (not self.incoming or self.state != "ringing"):
+            raise PhoneError("phone.not_ringing", name=self.phone.name, now=self.state)
+
     def hang_up(self) -> None:
         """End the call: BYE when it was answered, CANCEL while it rings.  A call that has ended already stays so."""
-        if self.state != "ended":
+        try:
             self._ask("hang_up")
-            self.wait("ended", timeout=40.0)  # an unanswered BYE is given up after 32 s (RFC 3261, timer F)
+        except PhoneError as error:
+            if error.message_id not in ("phone.call_over", "phone.call_refused"):  # the other side was quicker, which is as well
+                raise
+        self.wait("ended", timeout=BYE_WAIT_S)
 
     cancel = hang_up
 
     def hold(self) -> Call:
         """Put the call on hold: a re-INVITE with ``a=sendonly``."""
         self._ask("hold")
-        self._await_media("local")
+        self._await_hold(True)
         return self
 
     def resume(self) -> Call:
-        """Take the call back from hold: a re-INVITE with ``a=sendrecv``."""
-        self._ask("resume")
-        self._await_media("")
+        """Take the call back from hold: a re-INVITE with ``a=sendrecv``.  The other side may still hold it (:attr:`held_by`)."""
+        if self.held_by == "local" or self.state == "ended":
+            self._ask("resume")
+            self._await_hold(False)
         return self
 
-    def _await_media(self, hold: str) -> None:
-        if not self.phone.await_event(lambda: self._leg.hold == hold or self.state == "ended", WAIT_S):
-            raise PhoneError("phone.not_in_time", name=self.phone.name, state=hold or "resumed", now=self._leg.hold, seconds=WAIT_S)
+    def _await_hold(self, wanted: bool) -> None:
+        if not self.phone.await_event(lambda: (self.held_by == "local") == wanted or self.state == "ended", WAIT_S):
+            state = "on hold" if wanted else "resumed"
+            raise PhoneError("phone.not_in_time", name=self.phone.name, state=state, now=self.held_by or self.state, seconds=WAIT_S)
 
     def transfer(self, number: str | int) -> Call:
         """Transfer the other side to ``number`` (blind): hold, then REFER.  Returns at once; see :meth:`wait_transferred`.
@@ -216,9 +228,7 @@ class Call:
 
     def record(self, path: str | Path) -> Call:
         """Record what this phone hears into a WAV file, until :meth:`stop_recording` or the end of the call."""
-        target = Path(path).expanduser().resolve()
-        if not target.parent.is_dir():
-            raise PhoneError("phone.no_folder", path=target.parent)
+        target = recording_path(path)
         self._ask("record", path=str(target))
         self._recording = target
         return self
@@ -233,12 +243,10 @@ class Call:
 
     def send_digits(self, digits: str, *, method: str = "rfc4733") -> Call:
         """Press keys: as telephone-events in RTP (``rfc4733``) or in SIP INFO (``info``)."""
-        keys = str(digits).upper()
-        if not keys or not set(keys) <= DIGITS:
-            raise PhoneError("phone.bad_digits", digits=digits)
+        pressed = keys(digits)
         if method not in ("rfc4733", "info"):
             raise PhoneError("phone.bad_digit_method", method=method)
-        self._ask("digits", digits=keys, method=method)
+        self._ask("digits", digits=pressed, method=method)
         return self
 
     def statistics(self) -> dict[str, object]:
@@ -249,7 +257,12 @@ class Call:
     def _ask(self, op: str, **arguments: object) -> object:
         if self.state == "ended":
             self._refuse_ended()
-        return self.phone.ask(op, call=self._leg.number, **arguments)
+        try:
+            return self.phone.ask(op, call=self._leg.number, **arguments)
+        except PhoneError as error:
+            if error.message_id == "phone.not_now":
+                raise PhoneError("phone.not_now", name=self.phone.name, op=op, now=self.state) from error
+            raise
 
     # --- showing ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,12 @@ LEGS = 4
 """Call legs that the wheel was compiled for."""
 BUSY = 171001
 """PJSIP_EBUSY."""
+GONE = 171140
+"""PJSIP_ESESSIONTERMINATED."""
+NOT_NOW = (70013, 171141)
+"""PJ_EINVALIDOP and PJSIP_ESESSIONSTATE: right order, wrong moment."""
+CROWD, SOCKET_RELEASE_S = 26, 0.6
+"""The wheel holds 64 media sockets, two a leg, and frees them half a second after the leg's end; a 65th aborts the process."""
 
 
 class EngineAccount(pj.Account):
@@ -66,10 +73,10 @@ class Engine:
         self._transport = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, self._transport_config(config))
         self._endpoint.libStart()
         self.do_codecs(config["codecs"])
-        self._registration: Message = {}
+        self._registration: Message = config["registration"]
         self._asked_for_messages = False
         self._account = EngineAccount(self)
-        self._account.create(self._account_config(config, f"{config['number']}@{config['domain']}", {}))
+        self._account.create(self._account_config(config, f"{config['number']}@{config['domain']}", self._registration))
         self._direct = EngineAccount(self)
         self._direct.create(self._account_config(config, f"{config['number']}@{self._face}:{self._face_port}", {}))
 
@@ -143,6 +150,7 @@ class Engine:
         """Serve the library's events for ever."""
         self._endpoint.libRegisterThread("events")
         while True:
+            self._wait_for_sockets()
             self._endpoint.libHandleEvents(POLL_MS)
             while self._todo:
                 try:
@@ -156,7 +164,16 @@ class Engine:
         try:
             return getattr(target, f"do_{op}")(**arguments)
         except pj.Error as error:
-            raise ValueError(f"{error.reason} ({error.status})") from None
+            known = {GONE: "ended", **dict.fromkeys(NOT_NOW, "not now")}
+            raise ValueError(known.get(error.status, f"{error.reason} ({error.status})")) from None
+
+    def _wait_for_sockets(self) -> None:
+        """Let no more legs begin than there are sockets for: quick calls wait here for those that have just ended."""
+        while True:
+            now = time.monotonic()
+            if sum(leg.ended_at is None or leg.ended_at > now - SOCKET_RELEASE_S for leg in self._legs[-2 * CROWD :]) < CROWD:
+                return
+            threading.Event().wait(0.01)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -181,7 +198,8 @@ class Engine:
                 raise
 
     def _modify(self) -> None:
-        config, registration = self.pipe.config, self._registration
+        registration = self._registration
+        config = {**self.pipe.config, "number": registration["number"]}
         self._account.modify(self._account_config(config, f"{config['number']}@{registration['domain']}", registration))
 
     def ask_for_messages(self) -> None:
@@ -196,11 +214,12 @@ class Engine:
     def do_call(self, uri: str, direct: bool) -> dict[str, object]:
         if sum(not call.ended for call in self._legs) >= LEGS:
             raise ValueError("four calls")
+        self._wait_for_sockets()
         call = EngineLeg(self, self._direct if direct else self._account)
         try:
             call.makeCall(uri, operation())
         except pj.Error:
-            call.ended = True
+            call.ended_at = time.monotonic()
             raise
         return {"call": call.number, "call_id": call.getInfo().callIdString}
 

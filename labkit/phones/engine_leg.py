@@ -54,12 +54,16 @@ class EngineLeg(pj.Call):
         self.audio: pj.AudioMedia | None = None
         self.player: Player | None = None
         self.recorder: pj.AudioMediaRecorder | None = None
-        self.ended = False
+        self.ended_at: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
 
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
         if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self.ended = True
+            self.ended_at = time.monotonic()
             self.audio = self.player = None
             self.recorder = None
         self.engine.report("state", call=self.number, state=info.stateText, code=int(info.lastStatusCode), reason=info.lastReason)
@@ -147,16 +151,18 @@ class EngineLeg(pj.Call):
     def do_play(self, path: str, loop: bool) -> None:
         audio = self.media_or_refuse()
         self.do_stop_playing()
-        self.player = Player(lambda: self.engine.report("played", call=self.number, path=path))
-        self.player.createPlayer(path, 0 if loop else pj.PJMEDIA_FILE_NO_LOOP)
-        self.player.startTransmit(audio)
+        player = Player(lambda: self.engine.report("played", call=self.number, path=path))
+        player.createPlayer(path, 0 if loop else pj.PJMEDIA_FILE_NO_LOOP)  # kept only when this has worked: a half-made one aborts
+        player.startTransmit(audio)
+        self.player = player
 
     def do_record(self, path: str) -> None:
         audio = self.media_or_refuse()
         self.stop_recording()
-        self.recorder = pj.AudioMediaRecorder()
-        self.recorder.createRecorder(path)
-        audio.startTransmit(self.recorder)
+        recorder = pj.AudioMediaRecorder()
+        recorder.createRecorder(path)
+        audio.startTransmit(recorder)
+        self.recorder = recorder
 
     def do_stop_recording(self, path: str) -> None:
         self.stop_recording()
@@ -184,7 +190,7 @@ def _await_wav(path: Path, most_s: float = 1.0) -> None:
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                if size > 44 and int.from_bytes(file.read(8)[4:], "little") == size - 8:
+                if size >= 44 and int.from_bytes(file.read(8)[4:], "little") == size - 8:
                     return
         except OSError:
             return

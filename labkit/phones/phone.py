@@ -7,6 +7,7 @@ Behind it runs a process of its own (:mod:`labkit.phones.process`).  When that h
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 from labkit.errors import PhoneError
 from labkit.net.plan import SIP_PORT, Address
+from labkit.phones.arguments import dialled, seconds, server_address, status_code
 from labkit.phones.call import WAIT_S, Call
-from labkit.phones.process import CODECS, Leg, PhoneConfig, PhoneProcess
+from labkit.phones.process import CODECS, Leg, PhoneConfig, PhoneProcess, registration
 from labkit.sip.status import explain, reason
 from labkit.texts import text
 
@@ -43,6 +45,7 @@ class Phone:
         runner: Runner,
         start: Callable[[PhoneConfig], Awaitable[PhoneProcess]],
         check: Callable[[], None] = lambda: None,
+        reach: Callable[[Address], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.address = address
         """Where the phone is seen: its face's address and SIP port."""
@@ -53,6 +56,7 @@ class Phone:
         self._runner = runner
         self._start = start
         self._check = check
+        self._reach = reach
         self._process: PhoneProcess | None = None
         self._calls: dict[int, Call] = {}
 
@@ -90,7 +94,7 @@ class Phone:
     @codecs.setter
     def codecs(self, names: list[str] | tuple[str, ...]) -> None:
         known = {codec.lower(): codec for codec in CODECS}
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = list(names) if isinstance(names, list | tuple) else [names]
         unknown = [name for name in wanted if str(name).lower() not in known]
         if unknown or not wanted:
             raise PhoneError("phone.no_such_codec", codec=", ".join(map(str, unknown)) or "-", codecs=", ".join(CODECS))
@@ -138,40 +142,54 @@ class Phone:
 
     def await_event(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until ``condition()`` holds; False when it does not within ``timeout_s``."""
+        timeout_s = seconds(timeout_s)
+        self._check()
         return self._runner.run(self._running.wait_for(condition, timeout_s))
 
     # --- registering --------------------------------------------------------------------------------------------------
 
-    def register(self, *, password: str | None = None, server: Address | None = None, timeout: float = REGISTER_WAIT_S) -> Phone:
+    def register(
+        self,
+        *,
+        number: str | int | None = None,
+        password: str | int | None = None,
+        server: Address | str | None = None,
+        timeout: float = REGISTER_WAIT_S,
+    ) -> Phone:
         """Register at the PBX, or refresh the registration, and wait for the answer.
 
-        ``password`` and ``server`` replace the configured ones from now on.  Raises :class:`PhoneError` with the SIP code and what it
-        means when the PBX refuses or does not answer.
+        ``number``, ``password`` and ``server`` (``"address"``, ``"address:port"`` or a pair) are kept for the next time when the PBX has
+        accepted them; the server may be the PBX of another lab on this machine.  Raises :class:`PhoneError` with the SIP code and what
+        it means when the PBX refuses or does not answer.
         """
+        timeout = seconds(timeout)
+        config, place = self._config, self._server
+        if number is not None:
+            config = replace(config, number=dialled(number), auth_id="")
         if password is not None:
-            self._config = replace(self._config, password=str(password))
-        self._server = server or self._server
+            config = replace(config, password=str(password))
+        if server is not None:
+            place = server_address(server)
+            if self._reach is not None:
+                self._runner.run(self._reach(place))
+        domain = _domain(place)
+        if (config, place) != (self._config, self._server):
+            self._running.registration.code = 0  # until it is answered, nobody knows this phone there
         before = self._running.registration.answers
-        self.ask(
-            "register",
-            domain=self._domain,
-            auth_id=self._config.auth_id or self.number,
-            password=self._config.password,
-            expires_s=self._config.registration_time_s,
-            mailbox=self._config.mailbox,
-        )
-        self._await_registration(before, timeout)
-        registration = self._running.registration
-        if registration.code // 100 != 2:
-            code = registration.code
+        self.ask("register", **registration(config, domain))
+        self._await_registration(before, timeout, domain)
+        answer = self._running.registration
+        if answer.code // 100 != 2:
+            code = answer.code
             raise PhoneError(
                 "phone.register_refused",
                 code=code,
                 name=self.name,
-                server=self._domain,
-                reason=registration.reason or reason(code),
+                server=domain,
+                reason=answer.reason or reason(code),
                 meaning=explain(code),
             )
+        self._config, self._server = config, place
         return self
 
     def unregister(self, *, timeout: float = REGISTER_WAIT_S) -> Phone:
@@ -179,17 +197,12 @@ class Phone:
         if self.registered:
             before = self._running.registration.answers
             self.ask("unregister")
-            self._await_registration(before, timeout)
+            self._await_registration(before, seconds(timeout), _domain(self._server))
         return self
 
-    def _await_registration(self, before: int, timeout: float) -> None:
+    def _await_registration(self, before: int, timeout: float, domain: str) -> None:
         if not self.await_event(lambda: self._running.registration.answers > before, timeout):
-            raise PhoneError("phone.register_silent", name=self.name, server=self._domain, seconds=timeout)
-
-    @property
-    def _domain(self) -> str:
-        host, port = self._server
-        return host if port == SIP_PORT else f"{host}:{port}"
+            raise PhoneError("phone.register_silent", name=self.name, server=domain, seconds=timeout)
 
     # --- calling ------------------------------------------------------------------------------------------------------
 
@@ -198,14 +211,13 @@ class Phone:
         return self._dial(self.uri_of(number), direct=False)
 
     def uri_of(self, number: str | int) -> str:
-        """The SIP address of a number at the PBX; raises :class:`PhoneError` for what cannot be dialled."""
-        dialled = str(number).strip()
-        if not dialled or not all(sign.isalnum() or sign in "*#+-._" for sign in dialled):
-            raise PhoneError("phone.bad_number", number=number)
-        return f"sip:{dialled.replace('#', '%23')}@{self._domain}"
+        """The SIP URI of a number at this phone's PBX."""
+        return f"sip:{dialled(number)}@{_domain(self._server)}"
 
     def call_direct(self, other: Phone) -> Call:
         """Call another phone at its own address, without any PBX."""
+        if not isinstance(other, Phone):
+            raise PhoneError("phone.no_phone", given=other)
         if other is self:
             raise PhoneError("phone.calls_itself", name=self.name)
         host, port = other.address
@@ -216,29 +228,37 @@ class Phone:
         return self._call_of(self._running.dialled(answer["call"], uri, answer["call_id"]))
 
     def answer(self, *, timeout: float = WAIT_S) -> Call:
-        """Wait for a ring, pick up, and return the call."""
-        return self._await_ring(timeout).answer()
+        """Wait for a ring, pick up, and return the call.  A ring that stops before it is picked up is not the one that was meant."""
+        until = time.monotonic() + seconds(timeout)
+        while True:
+            call = self._await_ring(max(0.0, until - time.monotonic()), timeout)
+            try:
+                return call.answer()
+            except PhoneError:
+                if call.state != "ended" or time.monotonic() >= until:
+                    raise
 
     def reject(self, code: int = 486, *, timeout: float = WAIT_S) -> Call:
         """Wait for a ring and refuse it: 486 Busy Here (default), 603 Decline, 480 Temporarily Unavailable."""
-        call = self._await_ring(timeout)
+        code = status_code(code)
+        call = self._await_ring(seconds(timeout), timeout)
         call.reject(code)
         return call
 
     def wait_ring(self, *, timeout: float = WAIT_S) -> Call:
         """Wait for a ring and return the call, still ringing."""
-        return self._await_ring(timeout)
+        return self._await_ring(seconds(timeout), timeout)
 
-    def _await_ring(self, timeout: float) -> Call:
-        if not self.await_event(lambda: self._ringing() is not None, timeout):
-            raise PhoneError("phone.nothing_rings", name=self.name, number=self.number, seconds=timeout)
-        call = self._ringing()
-        if call is None:
-            raise PhoneError("phone.nothing_rings", name=self.name, number=self.number, seconds=timeout)
-        return call
+    def _await_ring(self, left: float, timeout: float) -> Call:
+        heard: list[Call] = []
 
-    def _ringing(self) -> Call | None:
-        return next((call for call in self._all_calls() if call.incoming and call.state == "ringing"), None)
+        def rings() -> bool:
+            heard.extend(call for call in self._all_calls() if call.incoming and call.state == "ringing")
+            return bool(heard)
+
+        if not self.await_event(rings, left):
+            raise PhoneError("phone.nothing_rings", name=self.name, number=self.number, seconds=timeout)
+        return heard[-1]  # of several, the one that began last is the one that a cell has just made
 
     def _all_calls(self) -> list[Call]:
         return [self._call_of(leg) for leg in list(self._process.legs.values())] if self._process else []
@@ -319,3 +339,9 @@ class Phone:
         host, port = self.address
         name, status = html.escape(self.name), html.escape(self.status)
         return f"<b>{name}</b> {html.escape(self.number)} · {host}:{port} · {status} · {html.escape(', '.join(self.codecs))}"
+
+
+def _domain(server: Address) -> str:
+    """A server as a SIP URI names it: its port is said only when it is not the usual one."""
+    host, port = server
+    return host if port == SIP_PORT else f"{host}:{port}"

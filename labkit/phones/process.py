@@ -39,6 +39,8 @@ STATES = {
     "DISCONNECTED": "ended",
 }
 ORDER = ("calling", "ringing", "connecting", "connected", "ended")
+REFUSALS = {"ended": "phone.call_over", "no media": "phone.no_media", "four calls": "phone.four_calls", "not now": "phone.not_now"}
+"""What the engine says when it refuses, and the sentence for it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,18 @@ class Leg:
         return ORDER.index(self.state) >= ORDER.index(state)
 
 
+def registration(config: PhoneConfig, domain: str) -> dict[str, Any]:
+    """What the engine must know to register at ``domain``, and to answer a challenge to a call before it has."""
+    return {
+        "domain": domain,
+        "number": config.number,
+        "auth_id": config.auth_id or config.number,
+        "password": config.password,
+        "expires_s": config.registration_time_s,
+        "mailbox": config.mailbox,
+    }
+
+
 class PhoneProcess:
     """The running engine of one phone and the state that its events have left here."""
 
@@ -109,9 +123,9 @@ class PhoneProcess:
         self.registration = Registration()
         self.legs: dict[int, Leg] = {}
         self._child = child
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = []
         child.on_event = self._take
-        child.on_end = lambda ended: self._wake()
+        child.on_end = self._end
 
     @classmethod
     async def start(cls, config: PhoneConfig, host: Host, sip_port: int, rtp_ports: range, domain: str, log: Path) -> PhoneProcess:
@@ -127,6 +141,7 @@ class PhoneProcess:
             "shift": host.shift,
             "sip_port": sip_port,
             "rtp_ports": [rtp_ports.start, len(rtp_ports)],
+            "registration": registration(config, domain),
         }
         try:
             return cls(config, await Child.start(config.name, "labkit.phones.engine", settings, log))
@@ -150,12 +165,8 @@ class PhoneProcess:
         except ChildEnded as error:
             raise self.ended() from error
         except ChildRefused as error:
-            if error.detail == "ended":
-                raise PhoneError("phone.call_over", name=self.config.name) from error
-            if error.detail == "no media":
-                raise PhoneError("phone.no_media", name=self.config.name) from error
-            if error.detail == "four calls":
-                raise PhoneError("phone.four_calls", name=self.config.name) from error
+            if error.detail in REFUSALS:
+                raise PhoneError(REFUSALS[error.detail], name=self.config.name, op=op, now="-") from error
             raise PhoneError("phone.engine_refused", name=self.config.name, op=op, reason=error.detail) from error
 
     def ended(self) -> PhoneError:
@@ -170,17 +181,17 @@ class PhoneProcess:
             return True
         if not self.alive:
             raise self.ended()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         entry = (condition, future)
         self._waiting.append(entry)
         try:
-            await asyncio.wait_for(future, timeout_s)
+            # What held once counts, even if the next event has already changed it again.
+            if not await asyncio.wait_for(future, timeout_s):
+                raise self.ended()
         except TimeoutError:
             return False
         finally:
             self._waiting.remove(entry)
-        if not condition():
-            raise self.ended()
         return True
 
     def dialled(self, number: int, peer: str, call_id: str) -> Leg:
@@ -191,6 +202,7 @@ class PhoneProcess:
 
     async def close(self) -> None:
         await self._child.close()
+        self._end(self._child)
 
     def kill(self) -> None:
         self._child.kill()
@@ -221,5 +233,15 @@ class PhoneProcess:
 
     def _wake(self) -> None:
         for condition, future in self._waiting:
-            if not future.done() and (condition() or not self.alive):
-                future.set_result(None)
+            if not future.done() and condition():
+                future.set_result(True)
+
+    def _end(self, child: Child) -> None:
+        """The process has gone, and with it every call: whoever holds one must not find it connected for ever."""
+        for leg in self.legs.values():
+            leg.state = "ended"
+        self.registration = Registration(answers=self.registration.answers)
+        self._wake()
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_result(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import wave
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,7 @@ class TestOnePlan:
     def mode(self) -> str:
         return "pair"
 
-    @pytest.mark.parametrize(
-        ("code", "says"), [(486, "486 Busy Here. The called phone is"), (603, "603 Decline. The person declined")]
-    )
+    @pytest.mark.parametrize(("code", "says"), [(486, "486 Busy Here. The called phone is"), (603, "603 Decline. The person declined")])
     def test_a_refusal_names_the_code_and_its_meaning(self, pair: Pair, code: int, says: str) -> None:
         call = pair.bob.call_direct(pair.alice)
         pair.alice.reject(code)
@@ -135,6 +134,90 @@ class TestOnePlan:
             pair.bob.call_direct(pair.alice)
         with pytest.raises(PhoneError, match="already has four calls"):
             pair.bob.call_direct(pair.alice)
+
+    def test_quick_calls_wait_for_the_sockets_of_those_before(self, pair: Pair) -> None:
+        for _ in range(70):  # the engine has sockets for 32 legs and keeps those of ended legs for half a second
+            call = pair.bob.call_direct(pair.alice)
+            pair.alice.answer()
+            call.wait("connected").hang_up()
+        assert pair.bob.alive and pair.alice.alive
+
+    def test_a_call_of_a_phone_that_was_plugged_out_is_over_and_touches_no_later_call(self, pair: Pair) -> None:
+        pair.bob.call_direct(pair.alice)
+        old = pair.alice.answer()
+        pair.alice.unplug()
+        assert old.state == "ended"
+        pair.alice.start()
+        new = pair.bob.call_direct(pair.alice).wait("ringing")
+        pair.alice.answer()
+        old.hang_up()
+        assert new.wait("connected").state == "connected"
+
+    def test_hanging_up_races_with_nobody(self, pair: Pair) -> None:
+        for _ in range(15):
+            call = pair.bob.call_direct(pair.alice)
+            other = pair.alice.answer()
+            call.wait("connected")
+            call.hang_up()
+            other.hang_up()
+            call = pair.bob.call_direct(pair.alice)
+            pair.alice.reject()
+            call.hang_up()
+            pair.bob.call_direct(pair.alice)
+            pair.bob.cancel()
+            call = pair.bob.call_direct(pair.alice)
+            pair.alice.answer()
+            call.wait("connected").hang_up()
+
+    def test_both_may_hold_and_each_resumes_for_itself(self, pair: Pair) -> None:
+        call = pair.bob.call_direct(pair.alice)
+        other = pair.alice.answer()
+        call.wait("connected").hold()
+        other.hold()
+        assert call.resume().held_by != "local"
+        assert other.resume().held_by != "local"
+        assert call.state == other.state == "connected"
+
+    def test_a_recording_or_a_sound_that_fails_leaves_the_phone_alive(self, pair: Pair, tmp_path: Path) -> None:
+        call = pair.bob.call_direct(pair.alice)
+        pair.alice.answer()
+        call.wait("connected")
+        for wrong in (str(tmp_path), "/proc/x.wav", tmp_path / "music.mp3", None, "", "a\0.wav"):
+            with pytest.raises(PhoneError):
+                call.record(wrong)  # type: ignore[arg-type]
+        with wave.open(str(tmp_path / "short.wav"), "wb") as short:
+            short.setparams((1, 2, 8000, 1, "NONE", ""))
+            short.writeframes(b"\1\1")
+        call.play(tmp_path / "short.wav").wait_played()
+        for wrong in (None, "", 5):
+            with pytest.raises(MediaError):
+                call.play(wrong)  # type: ignore[arg-type]
+        call.record(tmp_path / "good.wav").hold()
+        assert call.resume().wait_seconds(0.2).stop_recording().stat().st_size > 44
+
+    def test_the_right_key_at_the_wrong_moment_says_so(self, pair: Pair) -> None:
+        call = pair.bob.call_direct(pair.alice).wait("ringing")
+        for act in (call.hold, lambda: call.send_digits("1"), call.answer, call.reject):
+            with pytest.raises(PhoneError, match='"ringing"'):
+                act()
+        pair.alice.answer()
+        call.wait("connected")
+        with pytest.raises(PhoneError, match="neither answered nor refused"):
+            call.reject()
+        with pytest.raises(PhoneError, match="40 digits at once are too many"):
+            call.send_digits("1" * 40)
+        for wrong in (None, True, "é", "1 2"):
+            with pytest.raises(PhoneError, match="not a number that can be dialled"):
+                pair.bob.call(wrong)  # type: ignore[arg-type]
+        for wrong in (5, "a b", ("x", 5060, 1), "host:99999", ("pbx é", 5060)):
+            with pytest.raises(PhoneError, match="not the address of a PBX"):
+                pair.bob.register(server=wrong)  # type: ignore[arg-type]
+        for wrong in ("x", None, -1):
+            with pytest.raises(PhoneError, match="not a number of seconds"):
+                call.wait_seconds(wrong)  # type: ignore[arg-type]
+        with pytest.raises(PhoneError, match="is not a phone"):
+            pair.bob.call_direct("ALICE")  # type: ignore[arg-type]
+        assert call.state == "connected"
 
     def test_mistakes_get_one_sentence_each_and_change_nothing(self, pair: Pair, tmp_path: Path) -> None:
         bob, alice = pair.bob, pair.alice
