@@ -203,6 +203,8 @@ class Call:
             return
         self.code = status if self.connected_at is None else None
         self.state = ENDED
+        if self.transfer is not None:
+            self.transfer.abandon(487)
         for leg in self.legs.values():
             if isinstance(leg, IncomingLeg):
                 leg.fail(status)

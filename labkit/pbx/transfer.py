@@ -109,12 +109,10 @@ class Transfer:
         return leg is self.leg or (self._consultation is not None and leg is self._consultation[1])
 
     def abandon(self, status: int) -> None:
-        """The call has ended under it."""
-        if not self._over:
-            self._over = True
-            if self._hunt is not None:
-                self._hunt.stop()
-            self._notify(status)
+        """A call has ended under it."""
+        if self._hunt is not None:
+            self._hunt.stop()
+        self._fail(status)
 
     # -- blind ----------------------------------------------------------------------------------------------------------------------
 
@@ -177,7 +175,7 @@ class Transfer:
 
     def _offered(self, third: Leg, offer: Response | None) -> None:
         if offer is None or offer.status >= 300 or not offer.body or self._over:
-            third.confirm(None)
+            third.confirm(_silence(offer.body, third) if offer is not None and offer.body else None)
             self._fail(offer.status if offer is not None and offer.status >= 300 else 480)
             return
 

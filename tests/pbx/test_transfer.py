@@ -409,6 +409,38 @@ def test_attended_transfer_that_the_target_refuses_comes_back() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("who", ["bob", "paul"])
+def test_attended_transfer_in_which_somebody_hangs_up(who: str) -> None:
+    """Of the two calls one ends under the transfer; the other one is as it was, and ends as any call does."""
+
+    async def scene(o: Office) -> None:
+        ringing, at_paul, second, replaces = await consulted(o)
+        o.alice.send(refer(o.alice, ringing, with_replaces(o, replaces)))
+        await o.alice.response(202)
+        await told(o.alice, 100)
+        asked = await o.paul.ask("INVITE")
+        call = next(call for call in o.pbx.calls if call.caller.number == ("100" if who == "bob" else "101"))
+        if who == "bob":
+            call.hang_up()
+            o.bob.reply(await o.bob.ask("BYE"), 200)
+        else:
+            o.paul.send(o.paul.in_dialog("BYE", at_paul, tag="t102"))
+            await o.paul.response(200)
+        await told(o.alice, 487)
+        o.alice.reply(await o.alice.ask("BYE"), 200)
+        if who == "bob":
+            o.paul.reply(asked, 200, body=o.paul.sdp)
+            assert b"a=inactive" in (await o.paul.ask("ACK")).body
+        (left,) = o.pbx.calls
+        assert left.state.value == "connected"
+        left.hang_up()
+        await o.alice.ask("BYE")
+        assert o.pbx.calls == []
+        assert second.method == "INVITE"
+
+    play(scene)
+
+
 @pytest.mark.parametrize("replaces", ["nobody@h;to-tag=1;from-tag=2", "", "{own}"])
 def test_replaces_that_names_no_call(replaces: str) -> None:
     async def scene(o: Office) -> None:
