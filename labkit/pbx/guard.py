@@ -15,24 +15,24 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from labkit.errors import PbxError
 from labkit.net.udp import Address
+from labkit.pbx.screen import Screen
 from labkit.sip.message import Request
 from labkit.texts import text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "iwar", "vaxsipuseragent", "pplsip", "sivus", "smap")
 """Names that attack tools put into User-Agent unless told otherwise, in lower case."""
 SOURCES_MAX = 10_000
 EVENTS_MAX = 1000
+EVENT_HEADINGS = ("guard.column_time", "guard.column_event", "guard.column_source", "guard.column_detail")
+BAN_HEADINGS = ("guard.column_source", "guard.column_reason", "guard.column_since", "guard.column_until", "guard.column_dropped")
 
 Reason = Literal["failed_logins", "flood", "scanner", "by_hand"]
 Kind = Literal["failed_login", "banned", "released"]
@@ -107,33 +107,6 @@ class GuardEvent:
     def cells(self) -> tuple[str, ...]:
         detail = text(f"guard.{self.detail}") if self.kind == "banned" else self.detail
         return f"{self.time:%H:%M:%S}", text(f"guard.{self.kind}"), self.source, detail
-
-
-class Rows(list[Any]):
-    """Rows that a notebook shows as a table."""
-
-    def __init__(self, rows: Iterable[Ban | GuardEvent], columns: tuple[str, ...], title: str) -> None:
-        super().__init__(rows)
-        self._columns, self._title = columns, title
-
-    def _head(self) -> tuple[str, ...]:
-        return tuple(text(f"guard.column_{name}") for name in self._columns)
-
-    def __str__(self) -> str:
-        lines = [self._head(), *(row.cells for row in self)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self._columns))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-
-    def _repr_html_(self) -> str:
-        from labkit.capture.table import html_table
-
-        return html_table(self._head(), [row.cells for row in self], text(self._title))
-
-    def table(self) -> pd.DataFrame:
-        """The rows as a DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame([row.cells for row in self], columns=list(self._head()))
 
 
 class Guard:
@@ -233,17 +206,17 @@ class Guard:
     # -- for the administrator --------------------------------------------------------------------------------------------------------
 
     @property
-    def events(self) -> Rows:
+    def events(self) -> Screen[GuardEvent]:
         """What happened, the oldest first (the last thousand)."""
-        return Rows(self._events, ("time", "event", "source", "detail"), "guard.events_title")
+        return Screen(self._events, EVENT_HEADINGS, "guard.events_title")
 
     @property
-    def blacklist(self) -> Rows:
+    def blacklist(self) -> Screen[Ban]:
         """The screen "IP Blacklist": who is banned now.  A ban that has run out stays until its source speaks again or this is asked."""
         wall = self._wall_clock()
         for key in [key for key, ban in self._bans.items() if ban.until <= wall]:
             self._release(key)
-        return Rows(self._bans.values(), ("source", "reason", "since", "until", "dropped"), "guard.blacklist_title")
+        return Screen(self._bans.values(), BAN_HEADINGS, "guard.blacklist_title")
 
     def ban(self, source: Address, now: float, seconds: float | None = None) -> None:
         """Ban a source by hand."""
