@@ -31,12 +31,11 @@ from labkit.pbx.config import PbxConfig
 from labkit.pbx.events import PbxEvent
 from labkit.pbx.status import ExtensionStatus, StatusTable
 from labkit.pbx.transport import is_literal
+from labkit.pbx.ways import ContactKey, contact_key
 from labkit.sip.headers import NameAddr
 from labkit.sip.hop import reliable, transport_of
 from labkit.sip.message import Request, Response
 from labkit.sip.uri import SipUri
-
-ContactKey = tuple[str | None, str, int]
 
 
 class Handle(Protocol):
@@ -138,7 +137,7 @@ class Registrar:
 
     def locate(self, contact: SipUri) -> Address | None:
         """The way to a registered Contact; ``None`` for one that is not registered."""
-        binding = self._ways.get(_key(contact))
+        binding = self._ways.get(contact_key(contact))
         return binding.way if binding is not None and binding.expires_at > self._clock() else None
 
     def status(self) -> StatusTable:
@@ -237,11 +236,11 @@ class Registrar:
 
     def _set(self, number: str, after: list[Binding]) -> None:
         for binding in self._bindings.get(number, []):
-            if self._ways.get(_key(binding.uri)) is binding:
-                del self._ways[_key(binding.uri)]
+            if self._ways.get(contact_key(binding.uri)) is binding:
+                del self._ways[contact_key(binding.uri)]
         self._bindings[number] = after
         for binding in after:
-            self._ways[_key(binding.uri)] = binding
+            self._ways[contact_key(binding.uri)] = binding
         self._set_alarm(min((binding.expires_at for binding in after), default=None))
 
     def _set_alarm(self, due: float | None) -> None:
@@ -263,10 +262,6 @@ class Registrar:
             self._observe(PbxEvent("registered", number, uri))
         for uri in sorted(old - new):
             self._observe(PbxEvent("unregistered", number, uri))
-
-
-def _key(uri: SipUri) -> ContactKey:
-    return uri.user, uri.address[0].lower(), uri.address[1]
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import SipError
 from labkit.net.media_relay import MediaRelay
@@ -82,7 +82,7 @@ class Pbx:
         self.plan = DialPlan(config, lambda number: [binding.uri for binding in self.registrar.bindings(number)])
         """What numbers mean: forwarding rules, user status, do not disturb."""
         self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later, self.plan.status)
-        self._stack.locate = self.registrar.locate
+        self._stack.ways.locate = self.registrar.locate
         self._exchange = Exchange(self._stack, config, self.plan, self._happened)
         self._switchboard = Switchboard(self._exchange, self._authenticated, self._ended)
         self.calls = self._exchange.calls
@@ -115,9 +115,12 @@ class Pbx:
         """The forwarding rules of an extension."""
         return self.plan.rules(number)
 
-    def set_rules(self, rules: ExtensionRules) -> None:
-        """Replace the rules of an extension; raises :class:`labkit.errors.PbxError` when they make no sense."""
-        self.plan.set_rules(rules)
+    def set_rules(self, rules: ExtensionRules | str, **changes: Any) -> None:
+        """Replace the rules of an extension, or change some: ``set_rules("101", available=StatusRules(busy=ForwardTo(...)))``.
+
+        Raises :class:`labkit.errors.PbxError`, and changes nothing, when they make no sense.
+        """
+        self.plan.set_rules(replace(self.plan.rules(rules) if isinstance(rules, str) else rules, **changes))
         self.store.save(replace(self.config, rules=self.plan.all_rules, services=self.plan.services))
 
     def set_status(self, number: str, status: str) -> None:

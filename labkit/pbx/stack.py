@@ -7,8 +7,7 @@ answered here.
 Which way a message takes is decided here too (RFC 3261 §18):
 
 * a response goes back the way of its request; over TCP on the same connection, or, when that has gone, on a new one to its Via (§18.2.2)
-* a request goes where its Request-URI says, unless that is a Contact of which we know more: the registrar knows the way to a phone behind a
-  NAT, and a phone that came over TCP is reached on its own connection (RFC 5923)
+* a request goes where its Request-URI says, unless more is known of that Contact (:mod:`labkit.pbx.ways`)
 * a request of more than 1300 octets goes over TCP, lest it be cut into fragments, and over UDP after all when TCP is refused (§18.1.1)
 
 Via and Contact say what was chosen.
@@ -30,21 +29,18 @@ from labkit.net.tcp import TcpLimits
 from labkit.net.udp import Address
 from labkit.pbx.guard import Guard
 from labkit.pbx.transport import SipTransport, is_literal
+from labkit.pbx.ways import Ways
 from labkit.sip.headers import quote
 from labkit.sip.hop import Hop, reliable, transport_of
 from labkit.sip.message import MalformedMessage, Request, Response, SipMessage, parse, validate
 from labkit.sip.transaction import Output, Received, Send, TimedOut, Timers, Transaction
 from labkit.sip.transactions import MAGIC, Transactions
-from labkit.sip.uri import SipUri
 
 Answered = Callable[[Response | None], None]
 """Called with each response, and with ``None`` when the request timed out or could not be sent."""
 
 LONGEST_DATAGRAM = 1300
 """§18.1.1: where the MTU of the path is not known, a longer request MUST go over TCP."""
-NO_TCP_S = 300.0
-"""How long a host that refused TCP is not asked again."""
-ALIASES_MAX = 100
 
 log = logging.getLogger("labkit.pbx")
 
@@ -68,18 +64,15 @@ class SipStack:
         self.token = token
         self.guard = guard
         self.transactions = Transactions(timers)
-        self.locate: Callable[[SipUri], Address | None] = lambda contact: None
-        """Knows the way to a registered Contact, if it is another than the Contact says."""
         self.relay: MediaRelay | None = None
         """Where the voices of calls go through, if they do not go from phone to phone."""
         self.tap: Tap | None = None
         """Records what this host sends and receives, if no wire does."""
         self._on_request = on_request
         self._transport = SipTransport(self._received, self._take, self._broken, self._lost, self._admits, limits)
+        self.ways = Ways(self._transport.connected)
         self._alarm: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._aliases: dict[tuple[str | None, str, int], Hop] = {}  # Contacts that were heard over a connection that lives
-        self._no_tcp: dict[Address, float] = {}  # hosts that refused TCP, and when
         self._own_contact = re.compile(rf"(<sips?:(?:[^@>]*@)?{re.escape(self.host)})(?:;transport=\w+)?(?=[;>])", re.IGNORECASE)
 
     async def start(self, bind: Address, transports: tuple[str, ...] = ("udp", "tcp")) -> None:
@@ -124,7 +117,7 @@ class SipStack:
         request.headers.append("User-Agent", self.product)
         fallback: Address | None = None
         if "Via" not in request.headers:
-            way = self.way(request, remote)
+            way = self.ways.way(request, remote)
             remote = self._way_of_length(request, way)
             fallback = way if remote is not way else None
             self._address(request, transport_of(remote))
@@ -135,7 +128,7 @@ class SipStack:
 
     def send_ack(self, ack: Request, remote: Address) -> bytes:
         """Send an ACK for a 2xx, which has no transaction; returns its octets, to be sent again for each copy of the 2xx."""
-        remote = self.way(ack, remote)
+        remote = self.ways.way(ack, remote)
         self._address(ack, transport_of(remote))
         data = bytes(ack)
         self.send_bytes(data, remote)
@@ -152,22 +145,14 @@ class SipStack:
         self._do(self.transactions.respond(transaction, response, self.now))
 
     def way(self, request: Request, remote: Address) -> Address:
-        """The way to ``remote``, the address that the request names: that of the registrar or of an open connection, if there is one."""
-        if "Route" in request.headers:
-            return remote
-        try:
-            contact = request.target
-        except SipError:
-            return remote
-        known = self.locate(contact) or self._aliases.get(_key(contact))
-        return known if known is not None and (not reliable(known) or self._transport.connected(known)) else remote
+        """The way that a request to ``remote`` takes."""
+        return self.ways.way(request, remote)
 
     def _way_of_length(self, request: Request, way: Address) -> Address:
         """§18.1.1: TCP for what is too long for a datagram, if that host did not refuse it lately."""
         if reliable(way) or "TCP" not in self._transport.streams or len(bytes(request)) + 100 <= LONGEST_DATAGRAM:
             return way
-        refused = self._no_tcp.get(way)
-        return way if refused is not None and self.now - refused < NO_TCP_S else Hop(*way, "TCP")
+        return Hop(*way, "TCP") if self.ways.takes_tcp(way, self.now) else way
 
     def _address(self, request: Request, transport: str) -> None:
         """Our Via with a new branch, and the transport in our Contact."""
@@ -196,9 +181,7 @@ class SipStack:
                 transaction.remote = other
                 self._do(transaction.repeat())
         elif other is not None:
-            self._no_tcp[other] = self.now
-            if len(self._no_tcp) > 1000:
-                del self._no_tcp[next(iter(self._no_tcp))]
+            self.ways.refused_tcp(other, self.now)
             self._address(transaction.request, transport_of(other))
             self._do(self.transactions.restart(transaction, other, self.now, reliable=reliable(other)))
         elif callable(transaction.user):
@@ -232,8 +215,8 @@ class SipStack:
                 validate(message)  # a bad response is dropped before it can move a transaction (RFC 4475 §3.1.2.5)
             elif self.guard is not None and not self.guard.inspects(message, source, self.now):
                 return
-            elif reliable(source):
-                self._remember(message, source)
+            elif isinstance(source, Hop):
+                self.ways.remember(message, source)
             self._do(self.transactions.receive(message, source, self.now, reliable=reliable(source)))
         except SipError as error:
             if isinstance(message, Request):
@@ -257,24 +240,9 @@ class SipStack:
         if isinstance(message, Request) and message.method != "ACK" and "Via" in message.headers:
             self.send_bytes(bytes(message.response(403)), source)
 
-    def _remember(self, request: Request, source: Address) -> None:
-        """A Contact that came over a connection is reached on it, if it is of the same host: nobody takes the calls of another."""
-        try:
-            contacts = [contact.sip_uri for contact in request.contacts if contact.uri != "*"]
-        except SipError:
-            return
-        assert isinstance(source, Hop)
-        for uri in contacts:
-            where = uri.address
-            known = self._aliases.get(_key(uri))
-            if where.transport != source.transport or where[0] != source[0] or (known is not None and known != source):
-                continue
-            if known is None and sum(hop == source for hop in self._aliases.values()) < ALIASES_MAX:
-                self._aliases[_key(uri)] = source
-
     def _lost(self, hop: Address) -> None:
         """A connection has ended: who waits for a first response on it is told, and its Contacts are reached as they say."""
-        self._aliases = {contact: way for contact, way in self._aliases.items() if way != hop}
+        self.ways.forget(hop)
         if self._transport.is_open:
             for transaction in self.transactions.unanswered(hop):
                 self._undelivered(transaction)
@@ -345,7 +313,3 @@ class SipStack:
 def warning(error: SipError) -> str:
     """What is wrong with a message, in a Warning header (§20.43), so that the capture shows it."""
     return f"399 labkit {quote(''.join(c if c.isprintable() else '?' for c in str(error))[:200])}"
-
-
-def _key(uri: SipUri) -> tuple[str | None, str, int]:
-    return uri.user, uri.address[0].lower(), uri.address[1]

@@ -249,7 +249,7 @@ def test_nobody_takes_the_calls_of_another_host() -> None:
         thief.contact = f"<sip:101@127.0.0.7:{thief.address[1]};transport=tcp>"
         thief.send(thief.request("OPTIONS", "101"))
         await thief.response(200)
-        assert o.pbx._stack._aliases == {}
+        assert o.pbx._stack.ways._aliases == {}
         await thief.close()
 
     play(scene)
