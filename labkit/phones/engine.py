@@ -23,7 +23,7 @@ from typing import Any
 import pjsua2 as pj
 
 from labkit.net.pipe import Message, Pipe
-from labkit.phones.engine_leg import EngineLeg, operation
+from labkit.phones.engine_leg import NOT_NOW, EngineLeg, operation
 
 POLL_MS = 10
 LEGS = 4
@@ -32,8 +32,6 @@ BUSY = 171001
 """PJSIP_EBUSY."""
 GONE = 171140
 """PJSIP_ESESSIONTERMINATED."""
-NOT_NOW = (70013, 171141)
-"""PJ_EINVALIDOP and PJSIP_ESESSIONSTATE: right order, wrong moment."""
 CROWD, SOCKET_RELEASE_S = 26, 0.6
 """The wheel holds 64 media sockets, two a leg, and frees them half a second after the leg's end; a 65th aborts the process."""
 

@@ -23,6 +23,10 @@ MEDIA_DIRECTIONS = {
 }
 DIGIT_METHODS = {"rfc4733": pj.PJSUA_DTMF_METHOD_RFC2833, "info": pj.PJSUA_DTMF_METHOD_SIP_INFO}
 
+NOT_NOW = (70013, 171141)
+"""PJ_EINVALIDOP and PJSIP_ESESSIONSTATE: right order, wrong moment."""
+OFFER_WAIT_S = 2.0
+
 
 def operation(status: int = 0) -> pj.CallOpParam:
     """Parameters of a call operation: one audio stream, no video."""
@@ -130,12 +134,26 @@ class EngineLeg(pj.Call):
         self.hangup(operation(code))
 
     def do_hold(self) -> None:
-        self.setHold(operation())
+        self._offer(lambda: self.setHold(operation()))
 
     def do_resume(self) -> None:
         parameters = operation()
         parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
-        self.reinvite(parameters)
+        self._offer(lambda: self.reinvite(parameters))
+
+    def _offer(self, send: Callable[[], None]) -> None:
+        """Send a re-INVITE; not before the one that is under way is over (RFC 3261 §14.1), which the library only refuses."""
+        until = time.monotonic() + OFFER_WAIT_S
+        while True:
+            try:
+                send()
+            except pj.Error as error:
+                busy = error.status in NOT_NOW and self.getInfo().state == pj.PJSIP_INV_STATE_CONFIRMED
+                if not busy or time.monotonic() > until:
+                    raise
+                threading.Event().wait(0.01)
+            else:
+                return
 
     def do_transfer(self, uri: str) -> None:
         self.xfer(uri, operation())

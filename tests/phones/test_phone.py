@@ -164,10 +164,10 @@ class TestOnePlan:
             pair.alice.reject()
             call.hang_up()
             pair.bob.call_direct(pair.alice)
+            ring = pair.alice.wait_ring()
             pair.bob.cancel()
-            call = pair.bob.call_direct(pair.alice)
-            pair.alice.answer()
-            call.wait("connected").hang_up()
+            ring.wait("ended")
+            ring.hang_up()
 
     def test_both_may_hold_and_each_resumes_for_itself(self, pair: Pair) -> None:
         call = pair.bob.call_direct(pair.alice)
