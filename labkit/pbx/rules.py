@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Literal, get_args
 
 from labkit.errors import PbxError
+from labkit.pbx.rules_screen import as_html, as_text
 
 UserStatus = Literal["available", "away", "out_of_office", "custom_1", "custom_2"]
 USER_STATUSES: tuple[str, ...] = get_args(UserStatus)
@@ -131,6 +132,12 @@ class ExtensionRules:
         """The set of one user status."""
         rules: StatusRules = getattr(self, status)
         return rules
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     @property
     def targets(self) -> list[ForwardTo]:

@@ -8,6 +8,7 @@ from datetime import time as clock
 
 import pytest
 
+from labkit import texts
 from labkit.errors import PbxError
 from labkit.pbx.config import PbxConfig
 from labkit.pbx.groups import Gateway, OutboundRule, RingGroup
@@ -68,6 +69,28 @@ def test_values_that_make_no_sense() -> None:
         ForwardTo("mars")  # type: ignore[arg-type]
     with pytest.raises(PbxError, match="two entries"):
         config(rules(), rules())
+
+
+def test_the_screen_in_both_languages() -> None:
+    given = ExtensionRules(
+        "101",
+        available=StatusRules(no_answer=TO_PAUL, busy=ForwardTo("hang_up")),
+        away=StatusRules(all_calls=ForwardTo("external", "0612345678")),
+        exceptions=(RuleException(TO_PAUL, "<100>", "18:00-08:00"),),
+    )
+    lines = [line.split("  ") for line in str(given).splitlines()]
+    assert [cell.strip() for cell in lines[1] if cell] == ["Available", "–", "to extension 102 after 10 s", "disconnect the call", "–"]
+    assert "to the external number 0612345678" in str(given)
+    assert "Exception: caller <100>, 18:00-08:00" in str(given)
+    page = given._repr_html_()
+    assert "<caption>Forwarding rules of 101</caption>" in page
+    assert "caller &lt;100&gt;" in page
+    try:
+        texts.language("fr")
+        assert "vers l'extension 102 après 10 s" in str(given)
+        assert "Règles de transfert de 101" in given._repr_html_()
+    finally:
+        texts.language("en")
 
 
 def test_the_default_is_ten_seconds_as_on_the_screen() -> None:
@@ -213,6 +236,8 @@ def test_user_status_and_rules_change_while_it_runs() -> None:
         assert (second.headers.get("Diversion") or "").endswith(";reason=unconditional")
         assert o.alice.inbox.empty()
         assert o.pbx.rules("101").away.all_calls == TO_PAUL
+        o.pbx.set_rules("101", available=StatusRules(busy=TO_PAUL))
+        assert o.pbx.rules("101") == ExtensionRules("101", StatusRules(busy=TO_PAUL), away=StatusRules(all_calls=TO_PAUL))
         with pytest.raises(PbxError, match="circle"):
             o.pbx.set_rules(rules("102", busy=ForwardTo("extension", "101")))
         assert o.pbx.rules("102") == ExtensionRules("102")
