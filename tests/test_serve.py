@@ -20,6 +20,7 @@ import pytest
 from labkit import cli
 from labkit.capture.capture import Capture
 from labkit.pbx.settings import EXAMPLE, parse
+from labkit.pbx.store import Store
 from labkit.serve import announce, is_loopback
 from tests.pbx.peer import Peer
 
@@ -119,10 +120,18 @@ def test_it_serves_records_and_ends_cleanly(how: signal.Signals, tmp_path: Path)
     assert all(at_pbx) and len(at_pbx) > 15
     assert [record.method for record in capture.messages if record.is_request][:2] == ["REGISTER", "REGISTER"]
     assert "PBX" in {capture.host_of(*record.source) for record in capture.messages} or "PBX" in str(capture.ladder())
-    from labkit.pbx.store import Store
-
     records = Store(tmp_path / "office.db").records()
     assert [(record.caller, record.callee, record.status) for record in records] == [("100", "101", 200)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems with SIGKILL")
+def test_killed_right_after_a_call_it_has_not_lost_the_record(tmp_path: Path) -> None:
+    port, database = free_port(), tmp_path / "office.db"
+    with serving(configuration(tmp_path, port, f'database = "{database}"\n')) as server:
+        server.wait_for("extensions registered")
+        asyncio.run(asyncio.wait_for(call(port), 15))
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    assert [(record.caller, record.callee, record.status) for record in Store(database).records()] == [("100", "101", 200)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="only on systems whose pipes can be selected")
