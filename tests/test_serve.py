@@ -96,6 +96,7 @@ async def call(port: int) -> bytes:
         bob.send(bob.in_dialog("BYE", invite, ok))
         await bob.response(200)
         alice.reply(await alice.ask("BYE"), 200)
+        await bob.register()  # what is answered after the BYE is answered after the call has ended
         return ringing.body
     finally:
         await bob.close()
