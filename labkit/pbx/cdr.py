@@ -77,6 +77,12 @@ def record_of(call: Ended, now: float, *, forwarded_from: str = "", call_id: str
     )
 
 
+def refused_record(caller: str, dialled: str, status: int, call_id: str) -> CallRecord:
+    """The record of a call that was refused at once, with ``status``."""
+    now = time.time()
+    return CallRecord(now, None, now, caller, dialled, status=status, reason=reason(status), call_id=call_id)
+
+
 COLUMNS = tuple(field.name for field in fields(CallRecord))
 TIMES = ("start", "answered", "end")
 

@@ -19,12 +19,13 @@ from labkit.pbx.asking import ALLOW, SUPPORTED
 from labkit.pbx.auth import Authenticator
 from labkit.pbx.busy_lamp import DialogInfo
 from labkit.pbx.call import Call
-from labkit.pbx.cdr import frame, record_of, write_csv
+from labkit.pbx.cdr import frame, record_of, refused_record, write_csv
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.dialplan import DialPlan
 from labkit.pbx.events import PbxEvent
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.guard import Guard
+from labkit.pbx.incoming import IncomingLeg
 from labkit.pbx.leg import Leg
 from labkit.pbx.mwi import MessageSummary
 from labkit.pbx.notifier import Notifier
@@ -84,7 +85,7 @@ class Pbx:
         self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later, self.plan.status)
         self._stack.ways.locate = self.registrar.locate
         self._exchange = Exchange(self._stack, config, self.plan, self._happened)
-        self._switchboard = Switchboard(self._exchange, self._authenticated, self._ended)
+        self._switchboard = Switchboard(self._exchange, self._authenticated, self._ended, self._refused)
         self.calls = self._exchange.calls
         """The live calls, the oldest first."""
         self._legs = self._exchange.book
@@ -231,6 +232,10 @@ class Pbx:
         self.calls.remove(call)
         dialled = call.dialled.number if call.dialled != call.callee else ""
         self.store.add(record_of(call, self._stack.now, call_id=call_id, forwarded_from=dialled))
+
+    def _refused(self, leg: IncomingLeg, dialled: str, status: int) -> None:
+        """A call that was over before it began: a wrong number."""
+        self.store.add(refused_record(leg.number, dialled, status, leg.request.call_id))
 
     # -- helpers --------------------------------------------------------------------------------------------------------------------
 

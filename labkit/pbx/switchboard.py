@@ -43,10 +43,11 @@ class Switchboard:
         exchange: Exchange,
         authenticate: Callable[[Request, Transaction], Extension | None],
         ended: Callable[[Call, str], None],
+        refused: Callable[[IncomingLeg, str, int], None],
     ) -> None:
         self.exchange = exchange
         self._authenticate = authenticate
-        self._ended = ended
+        self._ended, self._refused = ended, refused
 
     # -- requests -------------------------------------------------------------------------------------------------------------------
 
@@ -94,10 +95,10 @@ class Switchboard:
 
     def _call(self, incoming: IncomingLeg, caller: Party, dialled: str, hops: int) -> None:
         destination = self.exchange.plan.destination(dialled, caller.number)
-        if destination is None:
-            incoming.fail(404)
-        elif dialled == caller.number:
-            incoming.fail(486)  # who calls himself is in a call
+        if destination is None or dialled == caller.number:
+            status = 404 if destination is None else 486  # who calls himself is in a call
+            incoming.fail(status)
+            self._refused(incoming, dialled, status)
         else:
             call = Call(self.exchange, caller, destination.party)
             incoming.owner = call

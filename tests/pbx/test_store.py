@@ -45,7 +45,7 @@ def test_records_come_back_in_their_order(store: Store) -> None:
 
 
 def test_a_call_becomes_a_record(tmp_path: Path) -> None:
-    """One answered call and one that the caller gives up, seen as a table and as CSV."""
+    """One answered call, one that the caller gives up and one to a wrong number, seen as a table and as CSV."""
     tables = []
 
     async def scene(office: Office) -> None:
@@ -60,6 +60,8 @@ def test_a_call_becomes_a_record(tmp_path: Path) -> None:
         office.bob.send(office.bob.cancel(second))
         await office.bob.response(200)
         await office.bob.response(487)
+        await office.bob.invite("999")
+        await office.bob.response(404)
         tables.append(office.pbx.records())
         office.pbx.save_records(tmp_path / "calls.csv")
 
@@ -70,6 +72,7 @@ def test_a_call_becomes_a_record(tmp_path: Path) -> None:
     assert [tuple(row) for row in table[["caller", "callee", "forwarded_from", "status", "reason"]].itertuples(index=False)] == [
         ("100", "101", "", 200, "OK"),
         ("100", "101", "", 487, "Request Terminated"),
+        ("100", "999", "", 404, "Not Found"),
     ]
     answered, given_up = table.iloc[0], table.iloc[1]
     assert before - 1 < answered.start.timestamp() <= answered.answered.timestamp() <= answered.end.timestamp() < time.time() + 1
@@ -78,7 +81,7 @@ def test_a_call_becomes_a_record(tmp_path: Path) -> None:
     assert answered.call_id and answered.call_id != given_up.call_id
     with (tmp_path / "calls.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["200", "487"]
+    assert [row["status"] for row in rows] == ["200", "487", "404"]
     assert rows[0]["start"].endswith("+00:00") and rows[1]["answered"] == ""
 
 
