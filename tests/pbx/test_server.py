@@ -1,10 +1,6 @@
-"""Requests that are not a plain call: OPTIONS, MESSAGE, unknown methods, faults, torture."""
+"""Requests that are not a plain call: OPTIONS, MESSAGE, unknown methods, faults."""
 
 from __future__ import annotations
-
-import logging
-import random
-from pathlib import Path
 
 import pytest
 
@@ -132,44 +128,3 @@ def test_bad_messages_are_answered_with_the_reason() -> None:
         await o.bob.response(505)
 
     play(scene)
-
-
-def test_torture_and_mutations_never_stop_it(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Every torture message and two thousand mutations of ordinary ones; then a normal registration still works."""
-    caplog.set_level(logging.ERROR, "labkit.pbx")
-    chance = random.Random(4475)
-
-    async def scene(o: Office) -> None:
-        for path in sorted((corpus / "rfc4475" / "dat").glob("*.dat")):
-            o.bob.send_raw(path.read_bytes())
-        samples = [
-            bytes(o.bob.request(m, "101", body=o.bob.sdp)) for m in ("INVITE", "REGISTER", "OPTIONS", "BYE", "CANCEL", "ACK", "MESSAGE")
-        ]
-        samples.append(bytes(o.bob.request("OPTIONS", "101").response(200, to_tag="x")))
-        for _ in range(250):
-            for sample in samples:
-                o.bob.send_raw(mutate(sample, chance))
-            o.paul.send(o.paul.request("OPTIONS", "102"))
-            await o.paul.response(200)
-        await o.alice.register()
-
-    play(scene)
-    assert caplog.records == []
-
-
-def mutate(data: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(chance.randint(1, 6)):
-        at = chance.randrange(len(changed))
-        kind = chance.randrange(4)
-        if kind == 0:
-            changed[at] = chance.randrange(256)
-        elif kind == 1:
-            del changed[at : at + chance.randint(1, 30)]
-        elif kind == 2:
-            changed[at:at] = changed[at : at + chance.randint(1, 30)] * chance.randint(1, 3)
-        else:
-            changed[at:at] = chance.choice([b"\r\n", b'"', b"<", b";", b",", b"\0", b"%", b"99999999999", b" "])
-        if not changed:
-            break
-    return bytes(changed)
