@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
-import secrets
 import shutil
 import sys
 import tempfile
@@ -27,8 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from labkit import texts
 from labkit.errors import LabError, LabkitError
 from labkit.lab_capture import LiveCapture
+from labkit.lab_extensions import EXTENSIONS, extensions_of
 from labkit.lab_wire import LabWire
-from labkit.net.background import Background, together
+from labkit.net.background import Background, together, uninterrupted
 from labkit.net.direct import Direct
 from labkit.net.media_relay import MediaRelay
 from labkit.net.plan import SIP_PORT, Address, Host
@@ -48,20 +48,12 @@ if TYPE_CHECKING:
 
 PSTN_PHONE = Extension("0123456789", "PSTN")
 """Who answers outside, when the lab has a gateway to the public telephone network."""
-EXTENSIONS = ({"number": "100", "first_name": "BOB"}, {"number": "101", "first_name": "ALICE"}, {"number": "102", "first_name": "PAUL"})
-"""The extensions of the lab sheet."""
-PASSWORD_DIGITS = 6
 KEPT = ("extensions", "rules", "groups")
 """What a database hands from one lab to the next."""
 SWITCH_INTERVAL_S = 0.001
 """How long a busy cell may keep the interpreter from the PBX."""
 STOP_TIMEOUT_S = 5.0
 PBX = "PBX"
-
-
-def digits(count: int) -> str:
-    """A random secret of digits only, as the sheet asks for."""
-    return "".join(secrets.choice("0123456789") for _ in range(count))
 
 
 class Lab:
@@ -106,7 +98,7 @@ class Lab:
         self._kept = {name: kept[name] for name in KEPT if name in kept}
         if extensions is EXTENSIONS:
             extensions = self._kept.pop("extensions", EXTENSIONS)
-        self.extensions = tuple(_extension(given) for given in extensions)
+        self.extensions = extensions_of(extensions)
         self.folder = Path(folder).expanduser().resolve() if folder else Path(tempfile.mkdtemp(prefix="labkit-"))
         self._temporary = folder is None
         self._options: dict[str, Any] = {"profile": profile, "challenge_calls": challenge_calls, "media": media}
@@ -228,7 +220,7 @@ class Lab:
         if isinstance(self._wire, Direct):
             raise LabError("lab.no_wire")
         assert self._wire is not None
-        return LabWire(self._wire, self._background)
+        return LabWire(self._wire, self._background, self._check)
 
     @property
     def closed(self) -> bool:
@@ -276,17 +268,18 @@ class Lab:
 
     def close(self) -> None:
         """End the phones, the PBX and the wire, and free their addresses.  The capture stays readable.  May be called twice."""
-        if Lab._open is not self:
-            return
-        Lab._open = None
-        atexit.unregister(self.close)
-        try:
-            self._background.run(self._stop())
-        finally:
-            self._background.close()
-            sys.setswitchinterval(self._switch_interval)
-            if self._temporary:
-                atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        with uninterrupted():
+            if Lab._open is not self:
+                return
+            Lab._open = None
+            atexit.unregister(self.close)
+            try:
+                self._background.run(self._stop())
+            finally:
+                self._background.close()
+                sys.setswitchinterval(self._switch_interval)
+                if self._temporary:
+                    atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def _stop(self) -> None:
         if self._starting is not None:  # an interrupted start first takes down what it has begun
@@ -333,10 +326,3 @@ class Lab:
         phones = ", ".join(f"{phone.name} {phone.number}" for phone in self.phones)
         host, port = self.pbx.config.advertised
         return f"<Lab: PBX at {host}:{port}; phones {phones}>"
-
-
-def _extension(given: Extension | dict[str, Any]) -> Extension:
-    """An extension with a password and a PIN: the given ones, or random digits."""
-    if isinstance(given, Extension):
-        return given
-    return Extension(**{"auth_password": digits(PASSWORD_DIGITS), "voicemail_pin": digits(4), **given})

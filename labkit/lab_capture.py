@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,9 @@ class LiveCapture:
         Raises :class:`CaptureError` when it cannot be written there, and :class:`WireError` when the disk of the running capture is
         full; nothing is lost in either case.
         """
-        self._flush()
+        if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+            raise CaptureError("lab.bad_path", path=path)
+        self._bring_to_disk()
         target = Path(path).expanduser()
         self._copy(self.path, target)
         if self.dropped.exists():
@@ -55,12 +58,19 @@ class LiveCapture:
         """The packets so far, for analysis.  When the wire has been cut, what it had recorded until then."""
         from labkit.capture.capture import Capture
 
+        self._bring_to_disk()
+        try:
+            return Capture.from_bytes(self.path.read_bytes())
+        except OSError as error:
+            raise CaptureError("lab.capture_gone", path=self.path, reason=error.strerror or error) from error
+
+    def _bring_to_disk(self) -> None:
+        """Have the wire write what it holds.  When it has been cut, what it had written until then is the capture."""
         try:
             self._flush()
         except WireError as error:
             if error.message_id != "net.wire_ended":
                 raise
-        return Capture.from_bytes(self.path.read_bytes())
 
     def restart(self) -> None:
         """Begin the capture anew: what was recorded so far is forgotten.  Save it before if it is needed."""

@@ -6,8 +6,10 @@ A wait in a cell releases the interpreter; "Interrupt kernel" ends the wait, can
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +30,22 @@ async def together(*coroutines: Coroutine[Any, Any, object]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let "Interrupt kernel" wait until the block is over; it is raised then.  For taking down what must not be left half way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[object] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: waiting.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        raise KeyboardInterrupt
 
 
 class Background:

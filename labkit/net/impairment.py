@@ -8,8 +8,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from labkit.errors import WireError
+
 REORDER_HOLD_MS = 30.0
 """A reordered packet is held this long: one RTP packet of 20 ms overtakes it."""
+LONGEST_MS = 60_000
+FASTEST_KBIT_S = 10_000_000
 QUEUE_MS = 1000.0
 """A link with a limited rate queues up to this much and drops the rest."""
 
@@ -30,13 +34,19 @@ class Impairment:
 
     def __post_init__(self) -> None:
         for name in ("loss", "reorder", "duplicate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share between 0 and 1 (0.1 is 10 %), not {getattr(self, name)!r}.")
+            if not _within(getattr(self, name), 0, 1):
+                raise WireError("net.bad_share", name=name, given=getattr(self, name))
         for name in ("delay_ms", "jitter_ms"):
-            if not 0 <= getattr(self, name) <= 60_000:
-                raise ValueError(f"{name} is between 0 and 60000 milliseconds, not {getattr(self, name)!r}.")
-        if self.rate_kbit_s is not None and self.rate_kbit_s <= 0:
-            raise ValueError(f"rate_kbit_s is above 0 or None (no limit), not {self.rate_kbit_s!r}.")
+            if not _within(getattr(self, name), 0, LONGEST_MS):
+                raise WireError("net.bad_milliseconds", name=name, given=getattr(self, name), most=LONGEST_MS)
+        if self.rate_kbit_s is not None and not _within(self.rate_kbit_s, 1, FASTEST_KBIT_S):
+            raise WireError("net.bad_rate", given=self.rate_kbit_s, most=FASTEST_KBIT_S)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise WireError("net.bad_seed", given=self.seed)
+
+
+def _within(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 class Link:

@@ -17,6 +17,7 @@ from labkit.net.network import Network
 from labkit.net.plan import Address, Host
 
 CHUNK = 1 << 16
+CONNECT_TIMEOUT_S = 0.05
 HIGH_WATER = 1 << 20
 """Bytes held for a slow reader before the relay stops reading from its peer."""
 
@@ -87,7 +88,9 @@ class TcpRelay:
         try:
             far.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             far.bind((client.face, client_port))
-            far.settimeout(2.0)  # loopback answers at once, with a connection or a refusal
+            # Loopback answers at once, with a connection or a refusal; only a server whose queue is full does not, and the voices
+            # that pass through this same loop must not wait for it.
+            far.settimeout(CONNECT_TIMEOUT_S)
             far.connect(self.network.back_of(host, port))
         except OSError:
             self.network.counters["refused"] += 1

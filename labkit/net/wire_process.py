@@ -70,7 +70,7 @@ class Wire:
             op, arguments, result = self._orders.get()
             try:
                 result.set_result(getattr(self, f"do_{op}")(**arguments))
-            except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            except Exception as error:  # whatever an order did wrong, the network goes on
                 result.set_exception(error)
 
     def do_hosts(self, hosts: list[dict[str, Any]]) -> None:
@@ -153,6 +153,7 @@ class Wire:
         network = self.network
         settled = time.monotonic()
         while True:
+            orders = False
             arrived: list[tuple[int, Address, Host, int, bytes]] = []
             for key, events in network.selector.select(network.wait_s(SETTLE_S)):
                 kind, *what = key.data
@@ -165,12 +166,14 @@ class Wire:
                     assert isinstance(key.fileobj, socket.socket)
                     self.tcp.accept(key.fileobj, *what)
                 else:
-                    self._take_orders()
+                    orders = True
             # The selector names sockets in any order; packets are passed on in the order in which the kernel received them.
             arrived.sort(key=lambda item: item[0])
             for item in arrived:
                 self.udp.accept(*item)
             network.run_due()
+            if orders:  # after the packets that came before them
+                self._take_orders()
             if time.monotonic() - settled > SETTLE_S:
                 settled = time.monotonic()
                 network.recorder.settle(time.time_ns())

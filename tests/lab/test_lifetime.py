@@ -14,6 +14,8 @@ from tests.processes import children_of, only_on_linux, wait_gone
 
 OPEN = "from labkit import Lab\nlab = Lab()\nbob, alice = lab.phone('BOB'), lab.phone('ALICE')\nbob.register(); alice.register()\n"
 CALL = OPEN + "call = bob.call('101'); alice.answer(); call.wait('connected')\nprint('connected')\n"
+MINE = f"tests {os.getpid()}"
+"""Addresses that no other lab of this machine asks for."""
 
 
 def descriptors() -> int:
@@ -32,7 +34,7 @@ def test_twenty_labs_one_after_the_other_leave_no_process_and_no_descriptor() ->
     before = descriptors()
     places = set()
     for _ in range(20):
-        with Lab() as lab:
+        with Lab(student=MINE) as lab:
             children = labkit_children(os.getpid())
             assert len(children) == 4
             places.add(lab.pbx.config.advertised)
@@ -63,9 +65,9 @@ def test_thirty_calls_one_after_the_other() -> None:
 
 @only_on_linux
 def test_a_new_lab_closes_the_one_that_a_cell_left_open() -> None:
-    first = Lab()
+    first = Lab(student=MINE)
     children = labkit_children(os.getpid())
-    with Lab() as second:
+    with Lab(student=MINE) as second:
         assert wait_gone(children) == []
         assert first.closed
         assert second.pbx.config.advertised == first.pbx.config.advertised
@@ -125,6 +127,25 @@ def test_two_kernels_have_two_labs_and_one_that_is_killed_in_mid_call_leaves_onl
     assert len(left.streams) == 2
 
 
+@only_on_linux
+@pytest.mark.parametrize("moment", [0.0, 0.002, 0.005, 0.02, 0.05])
+@pytest.mark.parametrize("act", ["lab.close()", "lab = Lab()"])
+def test_an_interrupt_while_a_lab_is_taken_down_waits_until_it_is_down(tmp_path: Path, moment: float, act: str) -> None:
+    interrupted = (
+        "import os, signal, threading\n"
+        f"timer = threading.Timer({moment}, os.kill, (os.getpid(), signal.SIGINT))\n"
+        f"try:\n    timer.start()\n    {act}\n    threading.Event().wait(1)\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    with kernel(tmp_path) as running:
+        assert running.run(CALL) == "connected\n"
+        first = labkit_children(running.pid)
+        assert running.run(interrupted) == "interrupted\n"
+        running.run("lab.close()")
+        assert wait_gone(first) == []
+        assert running.run(CALL) == "connected\n"
+        assert len(labkit_children(running.pid)) == 4
+
+
 def test_a_closed_lab_keeps_its_capture_and_says_that_it_is_closed(tmp_path: Path) -> None:
     from labkit import LabkitError
 
@@ -134,4 +155,7 @@ def test_a_closed_lab_keeps_its_capture_and_says_that_it_is_closed(tmp_path: Pat
     assert lab.capture.save(tmp_path / "after.pcapng").stat().st_size > 1000
     with pytest.raises(LabkitError, match="This lab is closed"):
         lab.phone("BOB").register()
+    for act in (lab.wire.clear, lab.wire.stats, lab.wire.cut, lambda: lab.wire.set("BOB", loss=0.1), lab.capture.restart):
+        with pytest.raises(LabkitError, match="This lab is closed"):
+            act()
     assert repr(lab) == "<Lab, closed>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_cut_wire_is_said_and_the_capture_so_far_opens(tmp_path: Path) -> None
         assert running.run(CALL) == "connected\n", "a new lab works at once"
 
 
-def test_the_wires_end_is_a_wire_error_here_too() -> None:
+def test_a_cut_wire_leaves_a_capture_that_can_be_saved(tmp_path: Path) -> None:
     with Lab() as lab:
         lab.phone("BOB").register()
         before = len(lab.capture.open())  # brings to disk what a kill would lose: the last tenth of a second
@@ -143,3 +144,32 @@ def test_the_wires_end_is_a_wire_error_here_too() -> None:
         with pytest.raises(WireError, match="no packet passes any more"):
             lab.phone("BOB").register()
         assert len(lab.capture.open()) >= before > 3
+        assert lab.capture.save(tmp_path / "rescued.pcapng").stat().st_size > 1000
+        assert (tmp_path / "evidence" / "config.json") in lab.save_evidence(tmp_path / "evidence")
+
+
+@pytest.mark.parametrize(
+    ("extensions", "says"),
+    [
+        (
+            [{"number": "100", "first_name": "BOB"}, {"number": "101", "first_name": "bob"}],
+            "The name 'bob' is taken|The name 'BOB' is taken",
+        ),
+        ([{"number": "100", "first_name": "PBX"}], "The name 'PBX' is taken"),
+        ([{"number": "100", "first_name": "A/B"}], "'A/B' cannot be the name of a phone"),
+        ([{"number": "100", "first_name": 'X"<script>'}], "cannot be the name of a phone"),
+        ([{"number": "100", "first_name": "bob\n"}], "cannot be the name of a phone"),
+        ([{}], "does not describe an extension"),
+        (["BOB"], "'BOB' does not describe an extension"),
+        ("BOB", "'BOB' does not describe an extension"),
+        ([{"number": "100", "first_name": "BOB", "age": 3}], "does not describe an extension"),
+    ],
+)
+def test_extensions_that_cannot_be_are_named_before_anything_starts(extensions: Any, says: str) -> None:
+    with pytest.raises(LabkitError, match=says):
+        Lab(extensions=extensions)
+
+
+def test_a_number_may_be_a_number_and_a_name_in_any_language() -> None:
+    with Lab(extensions=[{"number": 103, "first_name": "Zoé"}]) as lab:
+        assert lab.phone(103).register().registered
