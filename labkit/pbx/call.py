@@ -32,8 +32,8 @@ rules when nobody answers, and hands over the leg that was answered.
 A call goes on when one of its two phones is exchanged: by a transfer (:mod:`labkit.pbx.transfer`), or because somebody takes a call that is
 parked or rings elsewhere (:mod:`labkit.pbx.pickup`).  Then the other phone gets a re-INVITE with the new one's session description.
 
-The table says everything that can happen: in which state, what came from which side, the state after it, and the method that does the
-work.  What the table does not know needs no work: a late 180, a second BYE, the 487 of a phone that lost.
+The table (:mod:`labkit.pbx.call_table`) says everything that can happen: in which state, what came from which side, the state after it, and
+the method below that does the work.  What it does not know needs no work: a late 180, a second BYE, the 487 of a phone that lost.
 
 The legs: :mod:`labkit.pbx.incoming`, :mod:`labkit.pbx.outgoing`, :mod:`labkit.pbx.leg`.  Who may call: :mod:`labkit.pbx.switchboard`.
 """
@@ -41,13 +41,28 @@ The legs: :mod:`labkit.pbx.incoming`, :mod:`labkit.pbx.outgoing`, :mod:`labkit.p
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from labkit.errors import SipError
+from labkit.pbx.call_table import CALLEE, CALLER, CONNECTED, ENDED, RINGING, TABLE, TRYING, WAITING
+from labkit.pbx.call_table import CallState as CallState
+from labkit.pbx.call_table import Side as Side
 from labkit.pbx.dialplan import Destination, Party
-from labkit.pbx.events import Acknowledge, CancelUpdate, Confirm, Connect, Disconnect, Fail, Forward, Kind, LegEvent, PbxEvent, Refer, Ring
-from labkit.pbx.events import Update as Update
+from labkit.pbx.events import (
+    Acknowledge,
+    CancelUpdate,
+    Confirm,
+    Connect,
+    Disconnect,
+    Fail,
+    Forward,
+    Kind,
+    LegEvent,
+    PbxEvent,
+    Refer,
+    Ring,
+    Update,
+)
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.hunt import Hunt, Search, pair
 from labkit.pbx.incoming import IncomingLeg
@@ -60,75 +75,6 @@ from labkit.sip.message import Response
 if TYPE_CHECKING:
     from labkit.pbx.transfer import Transfer
 
-
-class CallState(Enum):
-    TRYING = "trying"
-    RINGING = "ringing"
-    CONNECTED = "connected"
-    TRANSFERRING = "transferring"
-    """One of the two has asked for a transfer, and the third phone rings."""
-    WAITING = "waiting"
-    """Only one phone is in the call: it is parked, or its transfer rings and the other has left."""
-    ENDED = "ended"
-
-
-class Side(Enum):
-    CALLER = "caller"
-    CALLEE = "callee"
-
-    @property
-    def other(self) -> Side:
-        return Side.CALLEE if self is Side.CALLER else Side.CALLER
-
-
-TRYING, RINGING, CONNECTED, TRANSFERRING, WAITING, ENDED = CallState
-CALLER, CALLEE = Side
-
-Row: TypeAlias = "dict[tuple[Side, type[LegEvent]], tuple[CallState, str]]"
-
-
-def _searching(state: CallState) -> Row:
-    """The rows of a call that nobody has answered yet."""
-    return {
-        (CALLEE, Ring): (RINGING, "ring_caller"),
-        (CALLEE, Forward): (TRYING, "forward"),
-        (CALLEE, Connect): (CONNECTED, "connect"),
-        (CALLEE, Fail): (ENDED, "refuse_caller"),
-        (CALLEE, Disconnect): (ENDED, "picker_left"),
-        (CALLER, Acknowledge): (state, "acknowledge"),
-        (CALLER, Disconnect): (ENDED, "stop_ringing"),
-        (CALLER, Update): (state, "refuse_update"),
-    }
-
-
-def _talking(state: CallState, refer: str, disconnect: str) -> Row:
-    """The rows of a call with two phones: the same for both sides."""
-    rows: Row = {}
-    for side in Side:
-        rows[side, Confirm] = (state, "confirm")
-        rows[side, Update] = (state, "update")
-        rows[side, CancelUpdate] = (state, "cancel_update")
-        rows[side, Refer] = (TRANSFERRING, refer)
-        rows[side, Disconnect] = (ENDED, disconnect)
-    return rows
-
-
-TABLE: dict[CallState, Row] = {
-    TRYING: _searching(TRYING),
-    RINGING: _searching(RINGING),
-    CONNECTED: {
-        **_talking(CONNECTED, "transfer_call", "disconnect_other"),
-        (CALLER, Acknowledge): (CONNECTED, "acknowledge"),  # the 200 has waited for it
-    },
-    TRANSFERRING: _talking(TRANSFERRING, "refuse_transfer", "one_leaves"),
-    WAITING: {
-        (CALLER, Update): (WAITING, "update_alone"),
-        (CALLEE, Update): (WAITING, "update_alone"),
-        (CALLER, Disconnect): (ENDED, "last_leaves"),
-        (CALLEE, Disconnect): (ENDED, "last_leaves"),
-    },
-    ENDED: {},
-}
 
 # What the caller hears when a phone refuses in a way that only concerns the PBX and that phone.
 _TRANSLATED = {401: 502, 407: 502, 422: 500, 481: 480, 487: 480, 491: 480, 503: 500}
@@ -339,7 +285,7 @@ class Call:
         self.stop_waiting = lambda: None
 
     def connected(self, leg: Leg) -> None:
-        """The call is answered for the first time."""
+        """It is answered for the first time."""
         self.connected_at = leg.stack.now
         self.tell("connected", self.callee.number, self.caller.number)
 

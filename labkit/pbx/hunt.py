@@ -28,7 +28,6 @@ from labkit.pbx.rules import Cause, ForwardTo
 from labkit.pbx.session_id import NIL, join, learn
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import SipMessage
-from labkit.sip.status import reason
 from labkit.sip.uri import SipUri
 
 Report = Callable[["OutgoingLeg | None", LegEvent], None]
@@ -202,7 +201,7 @@ class Hunt:
         """One entry for each number so far; its Reason says why the call went on from there."""
         entries = []
         for place, (party, cause) in enumerate(self._visited):
-            why = "" if cause is None else f"?Reason=SIP%3Bcause%3D{cause.status}%3Btext%3D%22{reason(cause.status).replace(' ', '%20')}%22"
+            why = "" if cause is None else f"?Reason=SIP%3Bcause%3D{cause.status}"
             entries.append(self._entry(party, why, place))
         return entries
 

@@ -15,6 +15,9 @@ from labkit.pbx.stack import SipStack
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import Headers, Request, Response, SipMessage
 
+DEFAULT_MIN_S = 90
+"""The Min-SE that a message without one means (§5)."""
+
 
 def session_expires(message: SipMessage) -> tuple[int, str] | None:
     """The interval in seconds and the refresher ("uac", "uas" or nothing); ``None`` without a readable header (§4)."""
@@ -52,7 +55,8 @@ class SessionTimer:
         """Write our wish into a request of ours; the roles, once they are known, stay (§7.4)."""
         refresher = "" if self._ours is None else f";refresher={'uac' if self._ours else 'uas'}"
         headers.append("Session-Expires", f"{self.interval_s}{refresher}")
-        headers.append("Min-SE", self.minimum_s)
+        if self.minimum_s != DEFAULT_MIN_S:
+            headers.append("Min-SE", self.minimum_s)
 
     def too_short(self, request: Request) -> bool:
         """Whether a request of the phone must get 422 (§9)."""

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from labkit.pbx.call import TABLE, Call, CallState
+from labkit.pbx.call import Call
+from labkit.pbx.call_table import TABLE, CallState
 from labkit.sip.message import Request, Response
 from tests.pbx.office import Office, play
 
