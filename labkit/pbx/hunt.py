@@ -115,12 +115,12 @@ class Hunt:
         caller = NameAddr(f"sip:{search.caller.number}@{stack.host}", search.caller.name)
         extra = (*search.extra, *self._diversion())
         reliable = search.reliable and len(contacts) == 1
+        # The timer starts with the INVITE to the phone, not with the ringing.
+        self._timer = stack.later(self.destination.turn_s, self._no_answer)
         self.phones = [OutgoingLeg(self.exchange, self, party.number, search.caller.number) for _ in contacts]
         for leg, contact in zip(list(self.phones), contacts, strict=True):
             leg.session_id = f"{search.uuid};remote={NIL}"
             leg.invite(contact, caller, search.source, search.max_forwards, extra=extra, reliable=reliable)
-        # The timer starts with the INVITE to the phone, not with the ringing.
-        self._timer = stack.later(self.destination.turn_s, self._no_answer)
 
     def _stop_turn(self, cause: int | None = None) -> None:
         if self._timer is not None:
