@@ -10,7 +10,9 @@
     ├── PbxError            the PBX: configuration or address
     ├── PhoneError          a phone: refused, unanswered, ended; carries the SIP ``code``
     ├── LabError            the lab as a whole
-    └── AnswerError         ``labkit.check``: no such question, an answer of the wrong kind
+    ├── LanguageError       ``labkit.language``: a language that labkit does not speak
+    ├── UsageError          the command line: a command or an option that does not exist
+    └── AnswerError         ``labkit.check``: no such question, an answer or a capture of the wrong kind
 
 Each error names a message of the catalogue (see :mod:`labkit.texts`), so it speaks the learner's language when it is shown,
 not when it was raised.  A notebook shows the sentence alone, without a traceback: the mistake is in the lab, not in the code.
@@ -20,30 +22,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from labkit.texts import text
-
-
-class LabkitError(Exception):
-    """One sentence that a student understands.  ``message_id`` is its id, ``values`` fills its blanks."""
-
-    def __init__(self, message_id: str, /, **values: Any) -> None:
-        super().__init__(message_id)
-        self.message_id = message_id
-        self.values = values
-
-    def __str__(self) -> str:
-        return text(self.message_id, **self.values)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message_id, self.values))
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython prints instead of a traceback."""
-        return [f"{type(self).__name__}: {self}"]
-
-
-def _rebuild(kind: type[LabkitError], message_id: str, values: dict[str, Any]) -> LabkitError:
-    return kind(message_id, **values)
+from labkit.texts import LabkitError as LabkitError
+from labkit.texts import LanguageError as LanguageError
+from labkit.texts import rebuild
 
 
 class SipError(LabkitError):
@@ -54,7 +35,7 @@ class SipError(LabkitError):
         self.status = status
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message_id, {**self.values, "status": self.status}))
+        return (rebuild, (type(self), self.message_id, {**self.values, "status": self.status}))
 
 
 class MediaError(LabkitError):
@@ -86,4 +67,8 @@ class LabError(LabkitError):
 
 
 class AnswerError(LabkitError):
-    """A question that does not exist, or an answer of the wrong kind."""
+    """A question that does not exist, or an answer or a capture of the wrong kind."""
+
+
+class UsageError(LabkitError):
+    """A command or an option that the command line does not know."""

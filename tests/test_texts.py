@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 import string
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from labkit import texts
+from labkit.errors import LabkitError, PhoneError
 
 ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
@@ -85,5 +87,18 @@ def test_language_switches_and_refuses() -> None:
     assert texts.language("fr") == "fr" == texts.language()
     assert "recommencez" in texts.text("net.port_taken", address="127.0.0.1:5060", reason="x")
     assert "try again" in texts.text("net.port_taken", language="en", address="127.0.0.1:5060", reason="x")
-    with pytest.raises(ValueError, match="en and fr, not 'de'"):
-        texts.language("de")
+    for unknown in ("de", "", "french fries", 5):
+        with pytest.raises(LabkitError, match=re.escape(f"anglais et français, pas {unknown!r}")):
+            texts.language(unknown)  # type: ignore[arg-type]
+    assert texts.language() == "fr", "a refused language changes nothing"
+
+
+@pytest.mark.parametrize(("given", "code"), [("FR", "fr"), ("fr_FR", "fr"), ("fr-CA", "fr"), ("fr_FR.UTF-8", "fr"), (" En ", "en")])
+def test_a_language_is_named_as_systems_name_it(given: str, code: str) -> None:
+    assert texts.language(given) == code == texts.language()
+
+
+def test_an_error_crosses_a_pipe_and_speaks_there() -> None:
+    for error in (LabkitError("language.unknown", given="de"), PhoneError("phone.call_over", code=486, name="BOB")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error) and str(copy) == str(error) and copy.values == error.values
