@@ -9,9 +9,9 @@ import random
 import pytest
 
 from labkit.sip.message import Request
+from tests.pbx.mutation import mutate
 from tests.pbx.office import Office, play
 from tests.pbx.peer import Peer
-from tests.pbx.test_server import mutate
 from tests.pbx.test_transfer import refer
 
 ROUNDS = 40
