@@ -52,7 +52,7 @@ class Authenticator:
         extension = self.config.by_user_id(credentials.username)
         if extension is None or not credentials.verify(request.method, extension.auth_password):
             return request.response(403, to_tag=self._token(4))
-        if not _same_target(credentials.uri, request.uri):
+        if not _same_target(credentials.uri, request.uri, self.config.advertised[0]):
             # RFC 7616 §3.4.6: the URI in the header must be that of the request, or the proof is for something else.
             return request.response(400, to_tag=self._token(4))
         if not 0 <= now - born <= self.config.nonce_lifetime_s or not self._fresh(credentials, born, now):
@@ -113,11 +113,11 @@ class Authenticator:
         return True
 
 
-def _same_target(one: str, other: str) -> bool:
-    """Equal, or at least the same host: SIPp and some phones put the server's address alone into the digest's URI."""
-    if one == other:
+def _same_target(named: str, requested: str, own_host: str) -> bool:
+    """Equal, or at least of one host: some phones put the domain alone into the digest's URI, and SIPp the address of this server."""
+    if named == requested:
         return True
     try:
-        return SipUri.parse(one).host.lower() == SipUri.parse(other).host.lower()
+        return SipUri.parse(named).host.lower() in (SipUri.parse(requested).host.lower(), own_host)
     except SipError:
         return False

@@ -63,10 +63,11 @@ class Sipp:
         """Play a scenario to its end."""
         await (await self.start(scenario, *options, tcp=tcp, calls=calls)).done()
 
-    async def register(self, number: str, *, tcp: bool = False) -> int:
+    async def register(self, number: str, *, password: str = "", domain: str = "", tcp: bool = False) -> int:
         """Register a number with its password; returns the port where its phone is to answer."""
         port = await free_port()
-        await self.play("register", "-s", number, "-au", number, "-ap", NUMBERS[number], "-key", "contact_port", str(port), tcp=tcp)
+        keys = "-key", "contact_port", str(port), "-key", "domain", domain or f"{self.pbx[0]}:{self.pbx[1]}"
+        await self.play("register", "-s", number, "-au", number, "-ap", password or NUMBERS[number], *keys, tcp=tcp)
         return port
 
     async def phone(self, number: str, scenario: str, *options: str, tcp: bool = False, calls: int = 1) -> Running:

@@ -35,15 +35,17 @@ def outcome(row: CallRecord) -> tuple[str, str, int, bool]:
     return row.caller, row.callee, row.status, row.answered is not None
 
 
-@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-def test_register_with_digest(with_sipp: WithSipp, tcp: bool) -> None:
+@pytest.mark.parametrize(("domain", "tcp"), [("", False), ("", True), ("lab.test", False)])
+def test_register_with_digest(with_sipp: WithSipp, domain: str, tcp: bool) -> None:
+    """In the digest SIPp names the server's address, even when it registers at a domain."""
+
     async def scene(o: Office, sipp: Sipp) -> None:
-        port = await sipp.register("101", tcp=tcp)
+        port = await sipp.register("101", domain=domain, tcp=tcp)
         (binding,) = o.pbx.registrar.bindings("101")
         assert (binding.uri.host, binding.uri.port) == ("127.0.0.1", port)
         assert o.kinds() == ["registered"]
         with pytest.raises(AssertionError, match="403"):
-            await sipp.play("register", "-s", "100", "-au", "100", "-ap", "wrong", "-key", "contact_port", "5062", tcp=tcp)
+            await sipp.register("100", password="wrong", domain=domain, tcp=tcp)
         assert o.kinds() == ["registered", "refused"]
         assert o.pbx.registrar.bindings("100") == []
 
