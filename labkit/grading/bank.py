@@ -7,7 +7,7 @@ right) and ``.hint`` (said when it is not).  A mistake names its own sentence.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ class Question:
     """What may stand beside an accepted answer without making it less right."""
     options: dict[str, tuple[str, ...]] | None = None
     """For a choice, and for the concepts of a rubric: the phrases that mean each."""
+    denied: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """For a rubric: phrases that mean a concept in a clause that denies them ("it does not carry the voice")."""
+    subjects: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """For yes-no: the phrases that name each thing asked about, in the order of ``accepted``."""
+    means_yes: tuple[str, ...] = ()
+    means_no: tuple[str, ...] = ()
+    """For yes-no: phrases that stand for it.  Where both are said of one thing, it is no."""
     enough: int = 0
     """For a rubric: how many concepts make a good answer."""
     live: str = ""
@@ -55,8 +62,11 @@ def _tuple(values: list[Any]) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _phrases(table: dict[str, Any], key: str) -> dict[str, tuple[str, ...]]:
+    return {name: _tuple(phrases) for name, phrases in table.get(key, {}).items()}
+
+
 def _question(table: dict[str, Any]) -> Question:
-    options = table.get("options")
     return Question(
         id=table["id"],
         kind=table["kind"],
@@ -65,7 +75,11 @@ def _question(table: dict[str, Any]) -> Question:
         solution=table.get("solution"),
         accepted=_tuple(table.get("accepted", [])),
         tolerated=_tuple(table.get("tolerated", [])),
-        options={name: _tuple(phrases) for name, phrases in options.items()} if options else None,
+        options=_phrases(table, "options") or None,
+        denied=_phrases(table, "denied"),
+        subjects=_phrases(table, "subjects"),
+        means_yes=_tuple(table.get("means_yes", [])),
+        means_no=_tuple(table.get("means_no", [])),
         enough=table.get("enough", 0),
         live=table.get("live", ""),
         mistakes=tuple(Mistake(_tuple(mistake["says"]), mistake["message"]) for mistake in table.get("mistake", [])),

@@ -10,47 +10,58 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.errors import LabkitError
+from labkit.errors import AnswerError, LabkitError
 from labkit.grading import live
 from labkit.grading.answer import Answer, fold, read
 from labkit.grading.bank import Question, question
 from labkit.grading.verdict import Feedback, Outcome, Verdict
+from labkit.grading.yes_no import read_verdicts
 
 if TYPE_CHECKING:
     from labkit.capture.capture import Capture
+    from labkit.lab_capture import LiveCapture
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 METHODS = frozenset("ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split())
 
 
-def check(question_id: str, answer: object, capture: Capture | str | Path | None = None) -> Verdict:
+def check(question_id: str, answer: object, capture: Capture | LiveCapture | str | Path | None = None) -> Verdict:
     """Judge ``answer`` to a question such as ``"1.4"``.
 
-    Answers about traffic are compared with ``capture`` (a :class:`~labkit.capture.capture.Capture` or a file), by default with the
-    one that the latest lab has made so far.  Where evidence is asked, the answer may itself name the file.  ``...`` is not answered yet.
-    Raises :class:`~labkit.errors.AnswerError` only for a question that does not exist.
+    Answers about traffic are compared with ``capture`` (a :class:`~labkit.capture.capture.Capture`, that of a lab, or a file), by default
+    with the one that the latest lab has made so far.  Where evidence is asked, the answer may itself name the file.  ``...`` and an empty
+    text are not answered yet.  Raises :class:`~labkit.errors.AnswerError` for a question that does not exist or a ``capture`` that is none.
     """
+    from labkit.capture.capture import Capture
+    from labkit.lab_capture import LiveCapture
+
     asked = question(question_id)
+    if capture is not None and not isinstance(capture, (Capture, LiveCapture, str, Path)):
+        raise AnswerError("grading.strange_capture", kind=type(capture).__name__)
     try:
-        answer, capture = _evidence(asked, answer, capture)
-        given = read(answer)
-        if given is None and not (asked.kind == "evidence" and capture is not None):
+        shown = _evidence(answer) if asked.kind == "evidence" else None
+        given = Answer(()) if shown else read(answer)
+        if given is None:
             return _verdict(asked, Outcome.UNANSWERED, [Feedback(asked.message("task"))])
-        return _JUDGES[asked.kind](asked, given or Answer(()), _look(asked, capture))
+        if isinstance(capture, (str, Path)):
+            capture = Capture.open(capture)
+        elif isinstance(capture, LiveCapture):
+            capture = capture.open()
+        return _JUDGES[asked.kind](asked, given, _look(asked, shown or capture))
     except LabkitError as problem:  # a strange answer, a file that is no capture, a lab whose wire was cut
         return _verdict(asked, Outcome.WRONG, [Feedback(problem.message_id, problem.values)])
 
 
-def _evidence(asked: Question, answer: object, capture: Capture | str | Path | None) -> tuple[object, Capture | None]:
-    """The answer without the capture that it names, and the capture to look at."""
+def _evidence(answer: object) -> Capture | None:
+    """The capture that an answer is, or names."""
     from labkit.capture.capture import Capture
+    from labkit.lab_capture import LiveCapture
 
-    if asked.kind == "evidence":
-        if isinstance(answer, Capture):
-            return None, answer
-        if isinstance(answer, (str, Path)) and str(answer).lower().endswith(CAPTURE_SUFFIXES):
-            return None, Capture.open(answer)
-    return answer, Capture.open(capture) if isinstance(capture, (str, Path)) else capture
+    if isinstance(answer, LiveCapture):
+        return answer.open()
+    if isinstance(answer, (str, Path)) and str(answer).strip().lower().endswith(CAPTURE_SUFFIXES):
+        return Capture.open(str(answer).strip())
+    return answer if isinstance(answer, Capture) else None
 
 
 def _look(asked: Question, capture: Capture | None) -> live.Seen:
@@ -76,7 +87,7 @@ def _number(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
     if numbers & accepted:
         return _say(asked, given, seen, Outcome.PARTLY if other else Outcome.RIGHT)
     phrases = [phrase for phrase in wanted if isinstance(phrase, str)]
-    return _say(asked, given, seen, Outcome.RIGHT if given.says_any(phrases) else Outcome.WRONG)
+    return _say(asked, given, seen, Outcome.RIGHT if given.says_any(phrases) and not other else Outcome.WRONG)  # "202 OK"
 
 
 def _token(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
@@ -86,18 +97,21 @@ def _token(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
 
 
 def _yes_no(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
-    wanted = asked.accepted
-    said = given.verdicts[: len(wanted)]
-    right = sum(a == b for a, b in zip(said, wanted, strict=False))
-    if len(said) == len(wanted) and right == len(wanted):
+    said, wanted = read_verdicts(asked, given), list(asked.accepted)
+    if said == wanted:
         return _say(asked, given, seen, Outcome.RIGHT)
+    right = sum(a is b for a, b in zip(said, wanted, strict=False))
     # One yes or no where two are asked can only be half an answer.
-    return _say(asked, given, seen, Outcome.PARTLY if len(wanted) > 1 and (right or (said and len(said) < len(wanted))) else Outcome.WRONG)
+    half = len(wanted) > 1 and (right or 0 < len(said) < len(wanted))
+    return _say(asked, given, seen, Outcome.PARTLY if half else Outcome.WRONG)
 
 
 def _choice(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
-    chosen = {name for name, phrases in (asked.options or {}).items() if given.says_any((name, *phrases))}
-    right = chosen == set(seen.accepted or asked.accepted)
+    """What is chosen; or, when all but one are denied, that one: "not through the server"."""
+    options = {name: (name, *phrases) for name, phrases in (asked.options or {}).items()}
+    chosen = {name for name, phrases in options.items() if given.says_any(phrases) and not given.denies_any(phrases)}
+    left = {name for name, phrases in options.items() if not given.mentions_any(phrases)}
+    right = (chosen or (left if len(left) == 1 else set())) == set(seen.accepted or asked.accepted)
     return _say(asked, given, seen, Outcome.RIGHT if right else Outcome.WRONG)
 
 
@@ -114,17 +128,31 @@ def _sequence(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
         "grading.sequence", {"step": same + 1, "given": words[same].upper() if same < len(words) else "-", "length": len(wanted)}
     )
     mistakes = [Feedback(mistake.message) for mistake in asked.mistakes if given.says_any(str(said) for said in mistake.says)]
-    return _verdict(asked, Outcome.PARTLY if same else Outcome.WRONG, [step, *mistakes, Feedback(asked.message("hint"))])
+    half = 2 * _in_order(words, wanted) >= max(len(words), len(wanted))
+    return _verdict(asked, Outcome.PARTLY if half else Outcome.WRONG, [step, *mistakes, Feedback(asked.message("hint"))])
+
+
+def _in_order(words: list[str], wanted: list[str]) -> int:
+    """How many of the messages wanted are there in their order (the longest common subsequence)."""
+    longest = [0] * (len(wanted) + 1)
+    for word in words[:1000]:
+        before = longest[:]
+        for place, want in enumerate(wanted):
+            longest[place + 1] = before[place] + 1 if word == want else max(before[place + 1], longest[place])
+    return longest[-1]
 
 
 def _rubric(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
     """Concepts found in a text: advice.  The teacher decides the points."""
-    found = {name for name, phrases in (asked.options or {}).items() if any(given.mentions(phrase) for phrase in phrases)}
+    found = {name for name, phrases in (asked.options or {}).items() if given.says_any(phrases)}
+    denials = [clause for clause in given.clauses if clause.denies_something]
+    found |= {name for name, phrases in asked.denied.items() if any(clause.mentions_any(phrases) for clause in denials)}
     absent = [Feedback(asked.message(f"concept_{name}")) for name in (asked.options or {}) if name not in found]
     enough = len(found) >= asked.enough
     counted = Feedback("grading.concepts", {"found": len(found), "total": len(asked.options or {})})
     why = [Feedback(asked.message("why"))] if enough else absent
-    return Verdict(asked.id, Outcome.RIGHT if enough else Outcome.PARTLY, (counted, *why), None, asked.points, asked.source)
+    outcome = Outcome.RIGHT if enough else Outcome.PARTLY if found else Outcome.WRONG
+    return Verdict(asked.id, outcome, (counted, *why), None, asked.points, asked.source)
 
 
 _JUDGES = {"number": _number, "token": _token, "yes-no": _yes_no, "choice": _choice, "evidence": _sequence, "rubric": _rubric}
@@ -133,14 +161,17 @@ _JUDGES = {"number": _number, "token": _token, "yes-no": _yes_no, "choice": _cho
 
 
 def _say(asked: Question, given: Answer, seen: live.Seen, outcome: Outcome) -> Verdict:
-    """Right: why, and what the capture shows.  Otherwise: each mistake that was recognised, and where to look."""
-    if outcome is Outcome.RIGHT:
-        return _verdict(asked, outcome, [Feedback(asked.message("why")), *seen.facts])
+    """Right: why, and what the capture shows.  Otherwise: each mistake that was recognised, and where to look.
+
+    A right yes or no may come with a wrong reason ("no, it is encrypted"), which is answered too.
+    """
     numbers = given.numbers
     said = [feedback for number, feedback in seen.mistakes if number in numbers]
     for mistake in asked.mistakes:
         if any(item in numbers if isinstance(item, int) else given.says(item) for item in mistake.says):
             said.append(Feedback(mistake.message))
+    if outcome is Outcome.RIGHT:
+        return _verdict(asked, outcome, [*(said if asked.kind == "yes-no" else ()), Feedback(asked.message("why")), *seen.facts])
     return _verdict(asked, outcome, [*said, Feedback(asked.message("hint"))])
 
 

@@ -43,6 +43,10 @@ def test_yes_and_no(answer: object, verdicts: tuple[bool, ...]) -> None:
         ("le mot de passe est chiffré", "chiffr*", True),
         ("directly, not through the server", "server", False),
         ("not direct: through the server", "server", True),
+        ("it does not pass through the server", "server", False),
+        ("not directly but through the server", "server", True),
+        ("no it goes through the server", "server", True),
+        ("it not only registers", "regist*", True),
         ("REGISTERED", "register", False),
         ("entre les deux téléphones", "entre les deux telephones", True),
     ],
@@ -55,6 +59,22 @@ def test_phrases_and_negations(answer: str, phrase: str, says: bool) -> None:
 def test_a_mention_may_be_negated() -> None:
     found = read("it does not carry the voice")
     assert found is not None and found.mentions("voice") and not found.says("carry the voice")
+
+
+@pytest.mark.parametrize(
+    ("answer", "numbers"),
+    [
+        ("200 et pas 407", {200}),
+        ("not 407, 200", {200}),
+        ("not 407 but 200", {200}),
+        ("nº 5060", {5060}),
+        ("pas 5060", set()),
+        ("no. 7", {7}),
+    ],
+)
+def test_a_number_that_is_denied_is_not_said(answer: str, numbers: set[int]) -> None:
+    found = read(answer)
+    assert found is not None and found.numbers == numbers
 
 
 @pytest.mark.parametrize("answer", [object(), b"5060", lambda: 5060, 3j, [[[[[1]]]]]])
