@@ -222,6 +222,33 @@ class Lab:
         assert self._wire is not None
         return LabWire(self._wire, self._background, self._check)
 
+    def add_stale_binding(self, who: str | int) -> str:
+        """Leave the binding of a phone that has gone beside the phone of an extension, and return its contact.
+
+        The PBX rings there too; the capture shows what it sends, and nobody answers.  Raises :class:`LabError` in a lab without a wire.
+        """
+        phone, wire = self.phone(who), self._wire
+        self._check()
+        if not isinstance(wire, Wire):
+            raise LabError("lab.no_wire")
+
+        async def leave() -> str:
+            host = wire.plan.host(phone.name)
+            contact = f"sip:{phone.number}@{host.face}:{await wire.open_dark(host)}"
+            return self.pbx.registrar.add_stale(phone.number, contact).contact.uri
+
+        return self._background.run(leave())
+
+    def remove_binding(self, who: str | int, contact: str | None = None) -> None:
+        """Have the PBX forget one contact of an extension, or all of them."""
+        number = self.phone(who).number
+        self._check()
+
+        async def forget() -> None:
+            self.pbx.registrar.remove(number, contact)
+
+        self._background.run(forget())
+
     @property
     def closed(self) -> bool:
         return Lab._open is not self

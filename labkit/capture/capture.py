@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.capture.calls import Call
+    from labkit.capture.flow import Comparison
     from labkit.capture.ladder import Ladder
 
 
@@ -242,6 +243,18 @@ class Capture:
             rtcp=rtcp,
         )
         return build(self, wanted)
+
+    def compare(self, flow: str, *, call: int | None = None) -> Comparison:
+        """A call beside a trace of the lab sheet, step by step: ``"blind-transfer"`` or ``"no-answer"``.
+
+        ``call`` is a row of :attr:`calls`; without it, the call that is most like the trace.  :class:`CaptureError` when there is none.
+        """
+        from labkit.capture.flow import compare
+        from labkit.capture.sheet import FLOWS
+
+        if flow not in FLOWS:
+            raise CaptureError("flow.unknown", flow=flow, known=", ".join(FLOWS))
+        return compare(self, FLOWS[flow], call)
 
     def save(self, path: str | Path) -> Path:
         """Write the file as it was read."""

@@ -17,6 +17,8 @@ from labkit.net.network import LAPTOP
 from labkit.net.plan import SIP_PORT, Address, AddressPlan, Host, candidates, is_face
 
 DIRECTIONS = ("in", "out", "both")
+STALE_PORT = 43974
+"""Where the phone that has gone was in the lab's trace."""
 
 
 class Wire:
@@ -121,6 +123,16 @@ class Wire:
         """Let a port record what it gets and deliver it nowhere, as the stale contact of a phone that has gone does."""
         await self.open(host, [port])
         await self._ask("dark", host=host.name, port=port, dark=dark)
+
+    async def open_dark(self, host: Host) -> int:
+        """Open a dark port of the host, the first that is free, and return it; once open, it is the same again."""
+        tries = [*reversed(host.blocks[-1])][1:20:2] if host.blocks else [*range(STALE_PORT, STALE_PORT + 20, 2)]
+        for port in tries:
+            taken = await self.open(host, [port])
+            if not taken:
+                await self.dark(host, port)
+                return port
+        raise WireError("net.port_taken", address=f"{host.face}:{port}", reason=next(iter(taken.values())))
 
     async def set(self, host: str, direction: str, impairment: Impairment) -> None:
         """Impair one direction ("in", "out") of a host's link, or "both"."""

@@ -106,3 +106,19 @@ def test_mistakes(lab: Lab) -> None:
         alice.current.wait_transferred()
     with pytest.raises(PhoneError, match="is not a number that can be dialled"):
         alice.transfer("no number")
+
+
+def test_a_stale_binding_is_rung_and_says_nothing(lab: Lab) -> None:
+    contact = lab.add_stale_binding("102")
+    assert lab.add_stale_binding("PAUL") == contact, "the same phone has gone"
+    host, _, port = contact.rpartition("@")[2].partition(":")
+    [paul] = [row for row in lab.pbx.status() if row.extension == "102"]
+    assert len(paul.contacts) == 2 and contact in paul.contacts
+    call = lab.phone("BOB").call("102")
+    lab.phone("PAUL").answer()
+    call.wait("connected").hang_up()
+    packets = lab.capture.open().sip
+    at_stale = packets[(packets["Destination"] == host) & (packets["Dst Port"] == int(port))]
+    assert list(at_stale["Method"])[:1] == ["INVITE"] and not len(packets[(packets["Source"] == host) & (packets["Src Port"] == int(port))])
+    lab.remove_binding("102", contact)
+    assert [len(row.contacts) for row in lab.pbx.status() if row.extension == "102"] == [1]
