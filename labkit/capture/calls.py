@@ -14,6 +14,7 @@ from labkit.capture.info import shown
 from labkit.capture.sip_records import Address, SipRecord
 from labkit.capture.table import html_table
 from labkit.sip.message import Request
+from labkit.texts import text
 
 COLUMNS = (
     "Start Time",
@@ -180,7 +181,7 @@ class Call:
         )
 
     def _repr_html_(self) -> str:
-        return html_table(COLUMNS, [self.row(lambda ip, _: ip)])
+        return html_table(COLUMNS, [self.row(lambda ip, _: ip)], text("capture.table_calls"))
 
     def __repr__(self) -> str:
         size = f"{len(self.messages)} packets in {len(self.legs)} legs"

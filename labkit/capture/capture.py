@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labkit.capture.hosts import Hosts
+from labkit.capture.ladder_filter import is_row
 from labkit.capture.layers import Layers, dissect
 from labkit.capture.media_map import MediaMap
-from labkit.capture.records import Data, Ints, Records, load, read_records
+from labkit.capture.records import Data, Ints, Records, file_path, load, read_records, write_file
 from labkit.capture.rtp_find import RtpPackets, find_rtp
 from labkit.capture.rtp_stream import RtpStream
 from labkit.capture.sip_records import SipRecord, find_sip
@@ -42,7 +43,8 @@ class Capture:
     @classmethod
     def open(cls, path: str | Path) -> Capture:
         """Read a file by anyone; :class:`CaptureError` when it is not there, empty or no capture.  See also :attr:`damage`."""
-        return cls(read_records(load(path), str(path)), Path(path).name)
+        path = file_path(path)
+        return cls(read_records(load(path), str(path)), path.name)
 
     @classmethod
     def from_bytes(cls, data: Data) -> Capture:
@@ -104,6 +106,8 @@ class Capture:
             layers=layers,
             source=source,
             destination=destination,
+            speaker=self.host_of(*source),
+            listener=self.host_of(*destination),
             ssrc=int(rtp.ssrc[members[0]]),
             payload_types=self.media.payload_types(*keys),
             frame=frame,
@@ -117,7 +121,7 @@ class Capture:
 
     def rtp_stream(self, number: int = 0) -> RtpStream:
         """One stream by its row in :attr:`rtp_streams`; :class:`CaptureError` when there is none."""
-        if not -len(self.streams) <= number < len(self.streams):
+        if not is_row(number) or not -len(self.streams) <= number < len(self.streams):
             raise CaptureError("capture.no_stream", number=number, count=len(self.streams))
         return self.streams[number]
 
@@ -148,22 +152,20 @@ class Capture:
     @cached_property
     def packets(self) -> pd.DataFrame:
         """The packet list."""
-        import pandas as pd
-
         from labkit.capture import packet_list
+        from labkit.capture.table import table
 
         sources, destinations = packet_list.source_and_destination(self.layers)
         protocols, infos = packet_list.protocol_and_info(self.layers, self.messages, self.rtp, self.streams)
         time = (self.records.time_ns - self.origin_ns) / 1e9
         columns = (np.arange(1, len(self) + 1), time, sources, destinations, protocols, self.records.length, infos)
-        return pd.DataFrame(dict(zip(packet_list.COLUMNS, columns, strict=True)))
+        return table(dict(zip(packet_list.COLUMNS, columns, strict=True)), caption="capture.table_packets")
 
     @cached_property
     def sip(self) -> pd.DataFrame:
         """The SIP messages: the packet list's columns, then ports, method, status, CSeq, Call-ID, From, To, Retransmission."""
-        import pandas as pd
-
         from labkit.capture.info import shown, sip_info
+        from labkit.capture.table import table
 
         rows = []
         for record in self.messages:
@@ -189,26 +191,30 @@ class Capture:
             )
         names = "No. Time Source Destination Protocol Length Info,Src Port,Dst Port,Method,Status,CSeq,Call-ID,From,To,Retransmission"
         first, *rest = names.split(",")
-        frame = pd.DataFrame(rows, columns=[*first.split(), *rest])
-        return frame.astype({"Status": "Int64"})
+        return table(rows, [*first.split(), *rest], caption="capture.table_sip").astype({"Status": "Int64"})
+
+    def sip_stats(self) -> pd.DataFrame:
+        """Wireshark's SIP Statistics: requests by method, responses by status, retransmissions, set-up times in milliseconds."""
+        from labkit.capture.sip_stats import COLUMNS, sip_statistics
+        from labkit.capture.table import table
+
+        return table(sip_statistics(self.messages), COLUMNS, caption="capture.table_stats").astype({"Set-ups": "Int64"})
 
     @cached_property
     def calls(self) -> pd.DataFrame:
         """The calls, under the columns of Wireshark's VoIP Calls, then the set-up times in seconds."""
-        import pandas as pd
-
         from labkit.capture.calls import COLUMNS
+        from labkit.capture.table import table
 
-        return pd.DataFrame([call.row(self.host_of) for call in self.call_list], columns=list(COLUMNS))
+        return table([call.row(self.host_of) for call in self.call_list], COLUMNS, caption="capture.table_calls")
 
     @cached_property
     def rtp_streams(self) -> pd.DataFrame:
         """The RTP streams, under the columns of ``tshark -z rtp,streams``."""
-        import pandas as pd
-
         from labkit.capture.rtp_stream import COLUMNS
+        from labkit.capture.table import table
 
-        return pd.DataFrame([stream.row() for stream in self.streams], columns=list(COLUMNS))
+        return table([stream.row() for stream in self.streams], COLUMNS, caption="capture.table_streams")
 
     # --- pictures and files --------------------------------------------------------------------------------------------
 
@@ -216,8 +222,8 @@ class Capture:
         self,
         *,
         call: int | None = None,
-        hosts: Iterable[str] | None = None,
-        methods: Iterable[str] | None = None,
+        hosts: str | Iterable[str] | None = None,
+        methods: str | Iterable[str] | None = None,
         start: float | None = None,
         end: float | None = None,
         rtp: bool = True,
@@ -225,23 +231,14 @@ class Capture:
     ) -> Ladder:
         """The messages between hosts, one column a host.
 
-        ``call`` is a row of :attr:`calls`; ``hosts`` keeps what one of these sends or receives; ``methods`` keeps requests of these
-        methods and their responses; ``start`` and ``end`` are seconds since the first packet.
+        ``call`` is a row of :attr:`calls`; ``hosts`` (one name or several) keeps what one of these sends or receives; ``methods`` keeps
+        requests of these methods and their responses; ``start`` and ``end`` are seconds since the first packet.  Raises
+        :class:`CaptureError` for a call, a host or a method that is not in the capture.
         """
-        from labkit.capture.ladder_build import Filter, build
+        from labkit.capture.ladder_build import build
+        from labkit.capture.ladder_filter import Filter
 
-        if call is not None and not 0 <= call < len(self.call_list):
-            raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
-        chosen = self.call_list[call] if call is not None else None
-        wanted = Filter(
-            call=chosen,
-            hosts=frozenset(hosts) if hosts is not None else None,
-            methods=frozenset(name.upper() for name in methods) if methods is not None else None,
-            start=start,
-            end=end,
-            rtp=rtp,
-            rtcp=rtcp,
-        )
+        wanted = Filter.of(self, call=call, hosts=hosts, methods=methods, start=start, end=end, rtp=rtp, rtcp=rtcp)
         return build(self, wanted)
 
     def compare(self, flow: str, *, call: int | None = None) -> Comparison:
@@ -258,12 +255,7 @@ class Capture:
 
     def save(self, path: str | Path) -> Path:
         """Write the file as it was read."""
-        path = Path(path)
-        try:
-            path.write_bytes(bytes(self.records.data))
-        except OSError as error:
-            raise CaptureError("capture.cannot_write", path=str(path), reason=error.strerror or str(error)) from error
-        return path
+        return write_file(path, bytes(self.records.data))
 
     def _summary(self) -> str:
         return text(
@@ -283,5 +275,6 @@ class Capture:
         from labkit.capture.calls import COLUMNS
         from labkit.capture.table import html_table
 
-        calls = html_table(COLUMNS, [call.row(self.host_of) for call in self.call_list]) if self.call_list else ""
+        rows = [call.row(self.host_of) for call in self.call_list]
+        calls = html_table(COLUMNS, rows, text("capture.table_calls")) if rows else ""
         return f"<p>{escape(self._summary())}</p>" + (f"<p>{escape(self.damage)}</p>" if self.damage else "") + calls

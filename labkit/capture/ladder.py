@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.capture.records import file_path, write_file
 from labkit.errors import CaptureError
 from labkit.texts import text
 
@@ -132,9 +133,9 @@ class Ladder:
 
     def table(self) -> pd.DataFrame:
         """The messages and streams, one a row."""
-        import pandas as pd
+        from labkit.capture.table import table
 
-        return pd.DataFrame(self._cells(), columns=list(TABLE))
+        return table(self._cells(), TABLE, caption="capture.table_ladder")
 
     def _cells(self) -> list[tuple[object, ...]]:
         names = [column.name for column in self.columns]
@@ -154,15 +155,11 @@ class Ladder:
 
     def save(self, path: str | Path) -> Path:
         """Save as ``.svg``, ``.png``, ``.mmd`` (Mermaid), ``.txt`` or ``.csv``; :class:`CaptureError` for anything else."""
-        path = Path(path)
+        path = file_path(path)
         render = _FORMATS.get(path.suffix.lower())
         if render is None:
             raise CaptureError("capture.unknown_suffix", path=str(path), known=", ".join(_FORMATS))
-        try:
-            path.write_bytes(render(self))
-        except OSError as error:
-            raise CaptureError("capture.cannot_write", path=str(path), reason=error.strerror or str(error)) from error
-        return path
+        return write_file(path, render(self))
 
     def __repr__(self) -> str:
         return self.text()

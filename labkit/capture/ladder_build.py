@@ -11,12 +11,12 @@ import numpy as np
 
 from labkit.capture.info import DIALOG_FORMING, shown
 from labkit.capture.ladder import Arrow, Band, Column, Ladder, Row
+from labkit.capture.ladder_filter import Filter, methods_of
 from labkit.errors import CaptureError
 from labkit.sip.message import Request
 from labkit.texts import text
 
 if TYPE_CHECKING:
-    from labkit.capture.calls import Call
     from labkit.capture.capture import Capture
     from labkit.capture.rtp_stream import RtpStream
     from labkit.capture.sip_records import Address, SipRecord
@@ -24,26 +24,11 @@ if TYPE_CHECKING:
 Ends = tuple["Address", "Address"]
 
 
-@dataclass(frozen=True)
-class Filter:
-    """What is drawn; ``None`` is no limit.  Times in seconds since the first packet of the capture."""
-
-    call: Call | None = None
-    hosts: frozenset[str] | None = None
-    methods: frozenset[str] | None = None
-    start: float | None = None
-    end: float | None = None
-    rtp: bool = True
-    rtcp: bool = False
-
-
 def build(capture: Capture, wanted: Filter) -> Ladder:
     """The ladder of ``capture`` as far as ``wanted`` goes; :class:`CaptureError` for a host that is not in it."""
-    messages = [
-        record for record in (wanted.call.messages if wanted.call else capture.messages) if _in_time(wanted, record.time, record.time)
-    ]
+    messages = [record for record in (wanted.call.messages if wanted.call else capture.messages) if wanted.holds(record.time, record.time)]
     if wanted.methods is not None:
-        messages = [record for record in messages if wanted.methods & _methods(record)]
+        messages = [record for record in messages if wanted.methods & methods_of(record)]
     streams = _streams(capture, wanted) if wanted.rtp else []
     control = _rtcp(capture, wanted) if wanted.rtcp else []
     ends: list[Ends] = [(record.source, record.destination) for record in messages]
@@ -117,16 +102,6 @@ def label(record: SipRecord) -> str:
     return words + (f" ({text('capture.retransmission')})" if record.retransmission else "")
 
 
-def _methods(record: SipRecord) -> set[str]:
-    """The methods whose exchange a message belongs to: an ACK goes with its INVITE, too."""
-    method = record.method.upper()
-    return {method, "INVITE"} if method == "ACK" else {method}
-
-
-def _in_time(wanted: Filter, start: float, end: float) -> bool:
-    return (wanted.start is None or end >= wanted.start) and (wanted.end is None or start <= wanted.end)
-
-
 @dataclass(frozen=True)
 class _Flow:
     """What a band needs to know of a stream, RTP or RTCP."""
@@ -146,7 +121,7 @@ class _Flow:
 
 
 def _streams(capture: Capture, wanted: Filter) -> list[RtpStream]:
-    chosen = [stream for stream in capture.streams if _in_time(wanted, stream.start, stream.end)]
+    chosen = [stream for stream in capture.streams if wanted.holds(stream.start, stream.end)]
     if wanted.call is None:
         return chosen
     sessions = [record.sdp for record in wanted.call.messages if record.sdp]
@@ -164,7 +139,7 @@ def _rtcp(capture: Capture, wanted: Filter) -> list[_Flow]:
         times = (capture.records.time_ns[np.array(indices)] - capture.origin_ns) / 1e9
         found.append(_Flow("RTCP", source, destination, indices[0] + 1, float(times[0]), float(times[-1]), len(indices)))
     spans = [(wanted.call.start, wanted.call.stop)] if wanted.call else []
-    return [f for f in found if _in_time(wanted, f.start, f.end) and all(f.end >= start and f.start <= stop for start, stop in spans)]
+    return [f for f in found if wanted.holds(f.start, f.end) and all(f.end >= start and f.start <= stop for start, stop in spans)]
 
 
 def _columns(capture: Capture, messages: list[SipRecord], flows: Iterable[RtpStream | _Flow]) -> list[Column]:

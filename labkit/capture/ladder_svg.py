@@ -13,8 +13,8 @@ from zlib import crc32
 from labkit.capture.ladder import Arrow, Band, Ladder, Row
 from labkit.texts import text
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette; each with one of :data:`DASHES`."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C5679B", "#C28600", "#1D99E0", "#000000")
+"""Okabe and Ito's hues, the pale ones darker, so that a line has a contrast of 3 to 1 on white (WCAG 2.1, 1.4.11); each with its dashes."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2")
 MEDIA = "#999999"
 
@@ -73,6 +73,8 @@ def _escape(words: str) -> str:
 
 
 def _description(ladder: Ladder) -> str:
+    if not ladder.rows:
+        return ladder.title
     names = [column.name for column in ladder.columns]
     return "; ".join(f"{names[row.source]} → {names[row.target]} {row.label}" for row in ladder.rows)
 

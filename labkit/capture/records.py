@@ -8,6 +8,7 @@ packet holds.
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,17 +51,36 @@ class Records:
         return len(self.start)
 
 
+def file_path(given: object) -> Path:
+    """``given`` as a path; :class:`CaptureError` for what can name no file."""
+    named = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(named, str) or not named.strip() or "\0" in named:
+        raise CaptureError("capture.not_a_path", given=given)
+    return Path(named)
+
+
+def write_file(path: str | Path, data: bytes) -> Path:
+    """Write ``data`` and return the path; :class:`CaptureError` when it cannot be written there."""
+    path = file_path(path)
+    try:
+        path.write_bytes(data)
+    except (OSError, ValueError) as error:  # ValueError: letters that the file system cannot have
+        raise CaptureError("capture.cannot_write", path=str(path), reason=getattr(error, "strerror", None) or str(error)) from error
+    return path
+
+
 def load(path: str | Path) -> Data:
     """The bytes of a file, mapped when it is large; :class:`CaptureError` when it cannot be read or is empty."""
+    path = file_path(path)
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
             if size == 0:
                 raise CaptureError("capture.empty", path=str(path))
             return file.read() if size <= IN_MEMORY else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise CaptureError("capture.cannot_open", path=str(path), reason=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise CaptureError("capture.cannot_open", path=str(path), reason=getattr(error, "strerror", None) or str(error)) from error
 
 
 def read_records(data: Data, name: str = "") -> Records:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.capture.records import file_path, write_file
 from labkit.errors import CaptureError
 from labkit.texts import text
 
@@ -33,14 +34,13 @@ class Plot:
 
     def save(self, path: str | Path) -> Path:
         """Save as ``.png``, ``.svg`` or ``.pdf``; :class:`CaptureError` for another suffix or a place that cannot be written."""
-        path = Path(path)
-        if path.suffix.lower() not in SUFFIXES:
+        path = file_path(path)
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
             raise CaptureError("capture.unknown_suffix", path=str(path), known=", ".join(SUFFIXES))
-        try:
-            self.figure.savefig(path, format=path.suffix.lower()[1:])
-        except OSError as error:
-            raise CaptureError("capture.cannot_write", path=str(path), reason=error.strerror or str(error)) from error
-        return path
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format=suffix[1:])
+        return write_file(path, buffer.getvalue())
 
     def __repr__(self) -> str:
         return f"<Plot: {self.alt}>"
@@ -55,7 +55,7 @@ def plot(stream: RtpStream) -> Plot:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figures, (source, sport), (destination, dport) = stream.figures, stream.source, stream.destination
+    figures, title = stream.figures, stream.title
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -68,7 +68,6 @@ def plot(stream: RtpStream) -> Plot:
         axes.grid(alpha=0.3)
     upper.set_ylim(min(0.0, float(figures.delta.min()) * 1.1), max(1.0, float(figures.delta.max()) * 1.1))
     lower.set_ylim(0.0, max(1.0, float(figures.jitter.max()) * 1.1))
-    title = f"{source}:{sport} → {destination}:{dport}  {stream.payload}"
     upper.set_title(title)
     alt = text(
         "capture.plot_alt",

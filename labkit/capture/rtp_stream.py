@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labkit.capture.info import shown
 from labkit.capture.layers import Layers
 from labkit.capture.payload_types import PayloadTypes
 from labkit.capture.records import Ints
@@ -16,10 +17,12 @@ from labkit.capture.rtp_analysis import COMFORT_NOISE, Analysis, Floats, analyse
 from labkit.errors import MediaError
 from labkit.media.rtp import RtpHeader, TelephoneEvent
 from labkit.media.wav import Sound, save_wav
+from labkit.texts import text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.capture.player import Player
     from labkit.capture.rtp_plot import Plot
 
 OK = "✓"
@@ -64,9 +67,18 @@ class RtpStream:
     marker: Ints
     size: Ints
     """Bytes of RTP."""
+    speaker: str = ""
+    """The host it comes from, by name where the capture names it; ``listener`` is where it goes."""
+    listener: str = ""
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def title(self) -> str:
+        """Where from, where to, and the payload types."""
+        (source, sport), (destination, dport) = self.source, self.destination
+        return f"{source}:{sport} → {destination}:{dport}  {self.payload}"
 
     @property
     def start(self) -> float:
@@ -130,10 +142,10 @@ class RtpStream:
     @property
     def analysis(self) -> pd.DataFrame:
         """The packets under the columns of Wireshark's RTP Stream Analysis."""
-        import pandas as pd
+        from labkit.capture.table import table
 
         f = self.figures
-        return pd.DataFrame(
+        return table(
             {
                 "Packet": self.frame + 1,
                 "Sequence": self.sequence,
@@ -143,7 +155,9 @@ class RtpStream:
                 "Bandwidth (kbit/s)": f.bandwidth,
                 "Marker": np.where(self.marker == 1, "*", ""),
                 "Status": self.statuses(),
-            }
+            },
+            caption="capture.table_analysis",
+            stream=self.title,
         )
 
     def statuses(self) -> list[str]:
@@ -205,11 +219,15 @@ class RtpStream:
         """Save the decoded voice as a WAV file."""
         return save_wav(path, self.sound.samples, self.sound.rate_hz)
 
-    def audio(self) -> Any:
-        """A player for the notebook."""
-        from IPython.display import Audio
+    def audio(self) -> Player:
+        """A player for the notebook, which says who speaks to whom."""
+        from labkit.capture.player import Player
 
-        return Audio(data=self.sound.wav())  # type: ignore[no-untyped-call]
+        sound = self.sound
+        speaker, listener = self.speaker or self.source[0], self.listener or self.destination[0]
+        return Player(
+            sound, text("capture.voice", speaker=speaker, listener=listener, codec=shown(self.codec), seconds=f"{sound.seconds:.1f}")
+        )
 
     def plot(self) -> Plot:
         """Delta and jitter over time."""
@@ -228,4 +246,4 @@ class RtpStream:
     def _repr_html_(self) -> str:
         from labkit.capture.table import html_table
 
-        return html_table(COLUMNS, [self.row()])
+        return html_table(COLUMNS, [self.row()], text("capture.table_stream", stream=self.title))

@@ -6,6 +6,7 @@ Phones play 16-bit PCM, mono, 8 or 16 kHz; :func:`load_wav` brings any PCM or G.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import wave
 from dataclasses import dataclass
@@ -56,15 +57,23 @@ class Sound:
         return f"<Sound {self.seconds:.2f} s at {self.rate_hz} Hz>"
 
 
+def file_path(given: object) -> Path:
+    """``given`` as a path; :class:`MediaError` for what can name no file."""
+    named = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(named, str) or not named.strip() or "\0" in named:
+        raise MediaError("media.not_a_path", given=given)
+    return Path(named)
+
+
 def load_wav(path: str | Path) -> Sound:
     """The sound of a WAV file as 16-bit mono at its own rate; :class:`MediaError` when it is not there or not one."""
-    path = Path(path)
+    path = file_path(path)
     try:
         if path.stat().st_size > LARGEST:
             raise MediaError("media.wav_too_large", path=str(path), limit=LARGEST >> 20)
         data = path.read_bytes()
-    except OSError as error:
-        raise MediaError("media.wav_unreadable", path=str(path), reason=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise MediaError("media.wav_unreadable", path=str(path), reason=getattr(error, "strerror", None) or str(error)) from error
     return parse_wav(data, str(path))
 
 
@@ -95,17 +104,17 @@ def parse_wav(data: bytes, name: str = "WAV") -> Sound:
 
 def save_wav(path: str | Path, samples: Samples, rate_hz: int) -> Path:
     """Write 16-bit mono samples; :class:`MediaError` when the place cannot be written."""
-    path = Path(path)
+    path = file_path(path)
     try:
         path.write_bytes(Sound(samples, rate_hz).wav())
-    except OSError as error:
-        raise MediaError("media.wav_unwritable", path=str(path), reason=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        raise MediaError("media.wav_unwritable", path=str(path), reason=getattr(error, "strerror", None) or str(error)) from error
     return path
 
 
 def check_playable(path: str | Path) -> Path:
     """``path``, when a phone can play it as it is: 16-bit PCM, mono, 8 or 16 kHz; else :class:`MediaError` says what it is instead."""
-    path = Path(path)
+    path = file_path(path)
     load_wav(path)
     form = _chunks(path.read_bytes())[b"fmt "]
     code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)

@@ -14,6 +14,7 @@ from labkit.media import g711
 from labkit.media.correlation import correlation
 from labkit.media.rtp import TelephoneEvent
 from labkit.media.wav import load_wav
+from labkit.texts import language
 from tests.capture.made import ALICE, BOB, pcapng, rtp, sdp, sip
 
 CALLS = Path(__file__).parent / "calls"
@@ -117,7 +118,12 @@ def test_digits_are_read_once_each() -> None:
 
 def test_player_and_plot_for_the_notebook(tmp_path: Path) -> None:
     one = Capture.from_bytes(pcapng([OFFER, *stream([b"\x80" * 160] * 30, 0)])).rtp_stream(0)
-    assert "<audio" in one.audio()._repr_html_()
+    assert repr(one.audio()) == "<Player: 127.1.0.101 speaks to 127.1.0.100, PCMU, 0.6 s>"
+    named = one.audio()._repr_html_()
+    assert '<audio aria-label="127.1.0.101 speaks to 127.1.0.100, PCMU, 0.6 s" title=' in named and "data:audio/wav;base64," in named
+    language("fr")
+    assert 'aria-label="127.1.0.101 parle à 127.1.0.100, PCMU, 0.6 s"' in one.audio()._repr_html_()
+    language("en")
     picture = one.plot()
     assert "30 packets from 1.00 s to 1.58 s" in picture.alt and picture.alt in picture._repr_html_().replace("&gt;", ">")
     assert picture.save(tmp_path / "jitter.png").read_bytes().startswith(b"\x89PNG")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 
 from labkit.capture.capture import Capture
 from labkit.capture.ladder import Ladder
+from labkit.capture.ladder_svg import COLOURS, DASHES
 from labkit.capture.write import udp
 from labkit.errors import CaptureError
 from labkit.texts import language
@@ -187,6 +190,20 @@ def test_svg_is_accessible_and_whole() -> None:
     assert ladder._repr_html_().count("<svg") == 1
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance of sRGB (WCAG 2.1)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_dialog_can_be_seen_on_white_and_told_apart() -> None:
+    assert all(1.05 / (luminance(each) + 0.05) >= 3 for each in COLOURS), "WCAG 2.1, 1.4.11"
+    assert len(set(COLOURS)) == len(set(DASHES)) == len(COLOURS) == len(DASHES)
+    rgb = [tuple(int(each[place : place + 2], 16) for place in (1, 3, 5)) for each in COLOURS]
+    assert min(math.dist(one, other) for one, other in itertools.combinations(rgb, 2)) > 60
+
+
 def hostile() -> Capture:
     ends = (BOB, 5060), (PBX, 5060)
     wicked = '</title><script>alert("x")</script>;#&`${}'
@@ -241,7 +258,8 @@ def test_french() -> None:
 def test_nothing_to_draw() -> None:
     ladder = capture([]).ladder()
     assert ladder.text() == "No SIP message and no RTP stream to draw."
-    assert ET.fromstring(ladder.svg())[0].text == ladder.text() and ladder.png() and ladder.mermaid() and ladder.table().empty
+    assert [ET.fromstring(ladder.svg())[place].text for place in (0, 1)] == [ladder.text()] * 2
+    assert ladder.png() and ladder.mermaid() and ladder.table().empty
 
 
 def test_five_hundred_messages_are_drawn_quickly(figure: Callable[[str], None]) -> None:
