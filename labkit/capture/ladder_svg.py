@@ -13,7 +13,7 @@ from zlib import crc32
 from labkit.capture.ladder import Arrow, Band, Ladder, Row
 from labkit.texts import text
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C5679B", "#C28600", "#1D99E0", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C5679B", "#B08800", "#1D99E0", "#000000")
 """Okabe and Ito's hues, the pale ones darker, so that a line has a contrast of 3 to 1 on white (WCAG 2.1, 1.4.11); each with its dashes."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2")
 MEDIA = "#999999"

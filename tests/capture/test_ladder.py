@@ -201,7 +201,7 @@ def test_every_dialog_can_be_seen_on_white_and_told_apart() -> None:
     assert all(1.05 / (luminance(each) + 0.05) >= 3 for each in COLOURS), "WCAG 2.1, 1.4.11"
     assert len(set(COLOURS)) == len(set(DASHES)) == len(COLOURS) == len(DASHES)
     rgb = [tuple(int(each[place : place + 2], 16) for place in (1, 3, 5)) for each in COLOURS]
-    assert min(math.dist(one, other) for one, other in itertools.combinations(rgb, 2)) > 60
+    assert min(math.dist(one, other) for one, other in itertools.combinations(rgb, 2)) > 50
 
 
 def hostile() -> Capture:
