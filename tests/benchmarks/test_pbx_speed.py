@@ -1,0 +1,44 @@
+"""How much the PBX carries, printed beside its peers in the same run and never asserted: other programs share the machine.
+
+Short by default; ``LABKIT_BENCHMARK=long`` measures longer and compares memory over 10 000 calls.  The peers are measured where they are
+installed (:mod:`tests.benchmarks.servers`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import sip_load
+from tests.benchmarks.servers import SERVERS, running
+from tests.processes import only_on_linux
+
+LONG = os.environ.get("LABKIT_BENCHMARK") == "long"
+TRY_S, TRIES = (5, 2) if LONG else (1, 1)
+LATENCY_S = 20.0 if LONG else 4.0
+MEMORY_CALLS, MEMORY_RATE = (10_000, 100) if LONG else (500, 100)
+REGISTRARS = ("labkit", "Kamailio")  # sippy's B2BUA has none
+
+pytestmark = [only_on_linux, pytest.mark.timeout(1500 if LONG else 120)]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_calls_latency_registrations_memory(name: str, tool: Callable[[str], str], tmp_path: Path, figure: Callable[[str], None]) -> None:
+    sipp = tool("sipp")
+    with running(name, tmp_path) as server:
+        if server is None:
+            figure(f"{name}: not installed")
+            return
+        to = server.address
+        before = server.memory_mb()
+        load = sip_load.calls(sipp, to, tmp_path, MEMORY_RATE, MEMORY_CALLS)
+        figure(f"{name}: {before:.1f} MB at first, {server.memory_mb():.1f} MB after {load.good} calls ({load.failed} failed)")
+        figure(f"{name}: INVITE to 180 at 50 calls/s: {sip_load.latency(to, 50, LATENCY_S)}")
+        calls = sip_load.highest_rate(lambda rate: sip_load.calls(sipp, to, tmp_path, rate, rate * TRY_S), TRIES)
+        figure(f"{name}: {calls} calls/s without failure")
+        if name in REGISTRARS:
+            rate = sip_load.highest_rate(lambda rate: sip_load.registrations(sipp, to, tmp_path, rate, rate * TRY_S), TRIES)
+            figure(f"{name}: {rate} registrations/s with digest")
