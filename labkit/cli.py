@@ -6,15 +6,16 @@ Every command ends with 0, or with 1 and one sentence on standard error.  ``--js
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from labkit import __version__
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, MediaError, UsageError
 from labkit.texts import LANGUAGES, language, text
 
 if TYPE_CHECKING:
@@ -73,15 +74,26 @@ def rtp(arguments: Arguments) -> int:
     return _print_table(Capture.open(arguments.file).rtp_streams, arguments.json)
 
 
+def sip_stats(arguments: Arguments) -> int:
+    """SIP statistics of a capture: requests by method, responses by status, retransmissions, set-up times."""
+    from labkit.capture.capture import Capture
+
+    return _print_table(Capture.open(arguments.file).sip_stats(), arguments.json)
+
+
 def audio(arguments: Arguments) -> int:
     """Decode the voices of a capture, one WAV a stream."""
     from labkit.capture.capture import Capture
     from labkit.demo import save_voices
 
+    capture = Capture.open(arguments.file)
+    if not capture.streams:
+        raise MediaError("cli.no_voice", path=arguments.file)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for path in save_voices(Capture.open(arguments.file), arguments.out):
+    paths = save_voices(capture, arguments.out)
+    for path in paths:
         print(path)
-    return 0
+    return 0 if paths else 1
 
 
 def check(arguments: Arguments) -> int:
@@ -122,19 +134,33 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def without_reader(error: OSError) -> None:
+    """Go on when the reader of the output has gone (``labkit demo | head``); raise any other ``error``.  Windows calls it EINVAL."""
+    if not isinstance(error, BrokenPipeError) and (os.name != "nt" or error.errno != errno.EINVAL):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one sentence what is wrong, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("cli.usage", reason=message, command=self.prog)
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="labkit", description="A telephone laboratory: a real PBX, real phones, every packet captured.")
+    top = _Parser(prog="labkit", description="A telephone laboratory: a real PBX, real phones, every packet captured.")
     top.add_argument("--version", action="version", version=f"labkit {__version__}")
-    top.add_argument("--language", choices=LANGUAGES, help="of sentences and feedback (default: en)")
+    top.add_argument("--language", metavar="|".join(LANGUAGES), help="of sentences and feedback (default: en)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Callable[[Arguments], int]) -> argparse.ArgumentParser:
-        made = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        made = commands.add_parser(function.__name__.replace("_", "-"), help=function.__doc__, description=function.__doc__)
         made.set_defaults(function=function)
         return made
 
     made = command(demo)
-    made.add_argument("part", nargs="?", type=int, choices=[1], default=1, help="the part of the lab (default: 1)")
+    made.add_argument("part", nargs="?", type=int, choices=[1, 2], default=1, help="the part of the lab (default: 1)")
     made.add_argument("--out", type=Path, default=Path("labkit-demo"), metavar="DIR", help="where the files go (default: labkit-demo)")
     made.add_argument("--profile", choices=["3cx", "rfc"], default="3cx", help="407 to a REGISTER as a 3CX does, or 401 by the book")
     made.add_argument("--no-challenge", action="store_true", help="do not challenge calls, as in the lab sheet's trace")
@@ -147,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path)
     made.add_argument("--call", type=int, metavar="N", help="only this call, by its row in 'labkit calls' (from 0)")
     made.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg, .png, .mmd (Mermaid) or .txt")
-    for function in (calls, rtp):
+    for function in (calls, rtp, sip_stats):
         made = command(function)
         made.add_argument("file", type=Path)
         made.add_argument("--json", action="store_true")
@@ -167,17 +193,17 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a Windows console may lack the arrows of a ladder
-    arguments = parser().parse_args(argv)
-    if arguments.language:
-        language(arguments.language)
     try:
+        arguments = parser().parse_args(argv)
+        if arguments.language is not None:
+            language(arguments.language)
         status: int = arguments.function(arguments)
         sys.stdout.flush()
         return status
     except LabkitError as error:
         sentence = str(error)
-    except BrokenPipeError:  # labkit ladder FILE | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:  # labkit ladder FILE | head
+        without_reader(error)
         return 0
     except OSError as error:
         sentence = text("cli.system", path=error.filename or "-", reason=error.strerror or str(error))

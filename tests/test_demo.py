@@ -29,8 +29,8 @@ class Demo:
         return Capture.open(self.folder / "capture.pcapng")
 
 
-def run_demo(folder: Path, *options: str, **environment: str) -> Demo:
-    command = [sys.executable, "-m", "labkit.cli", "demo", "1", "--out", str(folder), *options]
+def run_demo(folder: Path, *options: str, part: int = 1, **environment: str) -> Demo:
+    command = [sys.executable, "-m", "labkit.cli", "demo", str(part), "--out", str(folder), *options]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=90, env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
     )

@@ -215,10 +215,15 @@ def _beside(flow: Flow, messages: Sequence[SipRecord], anchor: SipRecord) -> Com
     taken = {record.number for record, _ in matched if record is not None}
     first = next((record for record, _ in matched if record is not None), anchor)
     lines = _judged(flow.steps, matched, messages, first.time)
-    repeats = {id(line.step): line for line in lines if line.step.repeats}
+    taken |= {
+        again.number
+        for line in lines
+        if line.step.repeats and line.record
+        for again in _repeats(line.record, messages, max(taken, default=0))
+    }
     extra: dict[str, list[SipRecord]] = {}
     for record in messages:
-        if record.number in taken or any(step.record and _same_message(step.record, record) for step in repeats.values()):
+        if record.number in taken:
             continue
         extra.setdefault(_why_beside(flow, record, cast), []).append(record)
     used = {name for step in flow.steps for name in (step.source, step.target)}
@@ -262,7 +267,7 @@ def _judged(
         elif not exactly:
             lines.append(Line(step, record, Verdict.DIFFERENT, "flow.other_body"))
         elif step.repeats:
-            count = sum(_same_message(record, other) and other.retransmission for other in messages)
+            count = len(_repeats(record, messages, max(numbers, default=0)))
             same = count == step.repeats
             lines.append(Line(step, record, Verdict.SAME if same else Verdict.DIFFERENT, "" if same else "flow.repeats", {"count": count}))
         elif step.at_s is not None and abs(record.time - start - step.at_s) > TIME_TOLERANCE_S:
@@ -287,8 +292,10 @@ def _rising(numbers: Sequence[int]) -> set[int]:
     return set(chains[-1]) if chains else set()
 
 
-def _same_message(one: SipRecord, other: SipRecord) -> bool:
-    return one.raw == other.raw and one.destination == other.destination
+def _repeats(one: SipRecord, messages: Sequence[SipRecord], last: int) -> list[SipRecord]:
+    """The retransmissions of a message, up to the packet that ends the flow."""
+    again = [record for record in messages if record.retransmission and record.number <= last]
+    return [record for record in again if record.raw == one.raw and record.destination == one.destination]
 
 
 def _why_beside(flow: Flow, record: SipRecord, cast: Mapping[Address, str]) -> str:
