@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Start labkit.  Standard library only; the first start installs, later ones begin at once.
 
-    python3 start.py [JupyterLab options]     open the notebooks (options such as --no-browser or --port=9000 are passed on)
+    python3 start.py [lab] [JupyterLab opt.]  open the notebooks (options such as --no-browser or --port=9000 are passed on)
     python3 start.py demo [PART] [options]    one part of the lab without a notebook; its files go to labkit-demo/
     python3 start.py test [pytest options]    install what the tests need and run them
 
@@ -52,6 +52,7 @@ NO_NETWORK = (
     "labkit could not be installed because the package index cannot be reached: connect to the internet for this first start and try again."
 )
 NO_INSTALL = "labkit could not be installed: {} (the whole story is in {})."
+NO_VERB = "there is nothing called {} to start: it is lab (or nothing), demo or test; options of JupyterLab begin with a dash."
 NO_VENV = "labkit could not make its environment in {}: {}."
 
 
@@ -220,9 +221,11 @@ def install_tools() -> None:
 
 
 def command_for(arguments: list[str], root: bool) -> tuple[str, list[str]]:
-    """The extra to install and the command to run in the environment for the arguments of the user."""
+    """The extra to install and the command to run in the environment for the arguments of the user.  :class:`Trouble` for a strange one."""
     python = str(venv_python())
-    verb, rest = (arguments[0], arguments[1:]) if arguments and arguments[0] in ("lab", "demo", "test") else ("lab", arguments)
+    verb, rest = (arguments[0], arguments[1:]) if arguments and not arguments[0].startswith("-") else ("lab", arguments)
+    if verb not in ("lab", "demo", "test"):
+        raise Trouble(NO_VERB.format(repr(verb)))
     if verb == "test":
         return "test", [python, "-m", "pytest", *rest]
     if verb == "demo":
@@ -255,8 +258,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help", "help"):
         print(__doc__)
         return 0
-    extra, command = command_for(arguments, getattr(os, "geteuid", lambda: 1)() == 0)
     try:
+        extra, command = command_for(arguments, getattr(os, "geteuid", lambda: 1)() == 0)
         install(extra)
         if extra == "test":
             install_tools()

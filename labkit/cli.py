@@ -124,7 +124,7 @@ def _print_table(table: pd.DataFrame, as_json: bool) -> int:
     if as_json:
         print(json.dumps(records(table), ensure_ascii=False, indent=2))
     else:
-        print(table.to_string(index=False) if len(table) else text("cli.nothing"))
+        print(table.to_string(index=False, na_rep="") if len(table) else text("cli.nothing"))
     return 0
 
 

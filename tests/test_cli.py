@@ -40,6 +40,27 @@ def test_calls_and_streams_as_json(file: Path, capsys: pytest.CaptureFixture[str
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
+def test_sip_statistics(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sip-stats", str(file), "--json"]) == 0
+    rows = {row["Method or Status"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["REGISTER"]["Packets"], rows["REGISTER"]["Retransmissions"], rows["REGISTER"]["Set-ups"]) == (4, 0, None)
+    assert rows["INVITE"]["Set-ups"] == 4 and rows["INVITE"]["Max Set-up(ms)"] > rows["INVITE"]["Min Set-up(ms)"] > 0
+    assert cli.main(["sip-stats", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "407 Proxy Authentication Required" in printed and "NaN" not in printed
+
+
+def test_an_empty_answer_is_not_answered_yet(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for answer in ("", "..."):
+        assert cli.main(["check", "1.1", answer, "--capture", str(file)]) == 1
+        assert "is not answered yet (0/2)" in capsys.readouterr().out
+
+
+def test_the_language_is_given_as_systems_name_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--language", "fr_FR", "ladder", "nowhere.pcapng"]) == 1
+    assert "impossible" in capsys.readouterr().err.lower()
+
+
 def test_tables_for_people(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rtp", str(file)]) == 0
     assert "Mean Jitter(ms)" in capsys.readouterr().out
@@ -70,10 +91,21 @@ def test_check_judges(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["ladder", "nowhere.pcapng"], "nowhere.pcapng"),
         (["check", "9.9", "x"], "There is no question 9.9"),
         (["audio", "FILE", "--out", "FILE"], "cannot be used"),
+        (["audio", "SILENT", "--out", "FILE"], "no RTP stream is in it"),
+        (["demo", "9"], "invalid choice: 9"),
+        (["demo", "one"], "see 'labkit demo --help'"),
+        (["demo", "--codec", "opus", "--out", "FILE"], "no codec opus. Choose one or more of: PCMU, PCMA, GSM"),
+        (["bogus"], "invalid choice: 'bogus'"),
+        ([], "COMMAND (see 'labkit --help')"),
+        (["--language", "de", "calls", "FILE"], "speaks English and French, not 'de'"),
+        (["ladder", ""], "cannot be opened"),
     ],
 )
-def test_a_mistake_is_one_sentence(arguments: list[str], says: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([str(file) if argument == "FILE" else argument for argument in arguments]) == 1
+def test_a_mistake_is_one_sentence(arguments: list[str], says: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    silent = Scene()
+    silent.register(silent.bob, "100")
+    files = {"FILE": str(file), "SILENT": str(silent.save(tmp_path / "silent.pcapng"))}
+    assert cli.main([files.get(argument, argument) for argument in arguments]) == 1
     said = capsys.readouterr()
     assert not said.out and says in said.err and len(said.err.splitlines()) == 1
 

@@ -178,6 +178,25 @@ def test_on_one_address_the_hosts_differ_by_port(tmp_path: Path) -> None:
     assert_voices(demo, {"g711U"})
 
 
+def test_it_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    """``labkit demo | head -1``."""
+    command = [sys.executable, "-m", "labkit.cli", "demo", "1", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert b"The lab is up" in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"capture.pcapng", "ladder.txt", "rtp.csv", "summary.json"}
+
+
+def test_a_codec_that_phones_lack_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "labkit.cli", "demo", "--codec", "opus", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "Choose one or more of: PCMU" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not done.stdout and not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "labkit.cli", "demo", "--out", str(tmp_path / "file" / "out")]

@@ -153,9 +153,18 @@ def test_commands(start: ModuleType) -> None:
         [python, "-m", "jupyterlab", "-y", "--ip=127.0.0.1", "--no-browser", "--port=9000", notebooks],
     )
     assert "--allow-root" in start.command_for([], root=True)[1]
+    assert start.command_for(["lab", "--no-browser"], root=False) == start.command_for(["--no-browser"], root=False)
     assert start.command_for(["test", "-k", "sip"], root=False) == ("test", [python, "-m", "pytest", "-k", "sip"])
     assert start.command_for(["demo"], root=False) == ("", [*demo, "1", "--out", "labkit-demo"])
     assert start.command_for(["demo", "2", "--out=x"], root=False) == ("", [*demo, "2", "--out=x"])
+
+
+@pytest.mark.parametrize("word", ["bogus", "", "01-registration-and-call.ipynb"])
+def test_a_strange_word_is_one_sentence(start: ModuleType, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.main([word]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"labkit: {start.NO_VERB.format(repr(word))}\n" and not said.out
+    assert all(verb in said.err for verb in ("lab", "demo", "test")) and not start.VENV.exists()
 
 
 def test_tools_are_named_where_they_cannot_be_installed(
