@@ -68,6 +68,20 @@ def twice(notebook: Any) -> Any:
     return notebook
 
 
+def stuttering(notebook: Any) -> Any:
+    """Each cell run twice in a row; and the calls begun once before, as when a cell is interrupted while it rings."""
+    cells = []
+    for cell in notebook.cells:
+        if cell.id in ("call-do", "direct-do"):
+            dial = 'bob.call("101")' if cell.id == "call-do" else "bob.call_direct(alice)"
+            cells.append(nbformat.v4.new_code_cell(f"{dial}\nalice.wait_ring()", id=f"{cell.id}-begun"))
+        cells.append(cell)
+        if cell.cell_type == "code":
+            cells.append(nbformat.from_dict({**json.loads(json.dumps(cell)), "id": f"{cell.id}-again"}))
+    notebook.cells = cells
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def done(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The notebook executed twice in a row, and its folder."""
@@ -88,7 +102,8 @@ def test_it_shows_what_it_promises(done: tuple[Any, Path], suffix: str) -> None:
     ladder = outputs(notebook, "call-ladder" + suffix, "text/html")
     assert "<svg" in ladder and all(word in ladder for word in ("BOB", "PBX", "ALICE", "REGISTER", "INVITE", "RTP", "BYE"))
     assert "PAUL" not in ladder
-    assert "<audio" in outputs(notebook, "voice-audio" + suffix, "text/html")
+    assert 'aria-label="BOB speaks to ALICE, PCMU, ' in outputs(notebook, "voice-audio" + suffix, "text/html")
+    assert "<caption>Calls; times in seconds</caption>" in outputs(notebook, "call-table" + suffix, "text/html")
     assert "BOB" in outputs(notebook, "register-do" + suffix, "text/html")
     computed, captured = (line.split()[-1] for line in outputs(notebook, "digest-compute" + suffix, "text/plain").splitlines())
     assert computed == captured and len(computed) == 32
@@ -116,6 +131,15 @@ def test_it_runs_to_the_end_without_any_answer_and_in_french(root: Path, tmp_pat
     for number in questions():
         shown = outputs(notebook, f"q{number.replace('.', '-')}-check", "text/plain")
         assert shown.startswith(f"… {number} n'a pas encore de réponse"), shown
+
+
+def test_each_cell_may_be_run_again(root: Path, tmp_path: Path) -> None:
+    notebook = run(stuttering(answered(read(root))), tmp_path)
+    for number in questions():
+        shown = outputs(notebook, f"q{number.replace('.', '-')}-check-again", "text/plain")
+        assert shown.startswith(f"✓ {number} is right"), shown
+    states = Capture.open(tmp_path / "evidence" / "part1" / "capture.pcapng").calls["State"].tolist()
+    assert states == ["CANCELLED", "COMPLETED", "COMPLETED"] * 2
 
 
 def test_a_second_notebook_beside_it(root: Path, tmp_path: Path) -> None:
