@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
+import html
 import shutil
 import sys
 import tempfile
@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from labkit import texts
+from labkit import lab_evidence, texts
+from labkit.capture.table import html_table
 from labkit.errors import LabError, LabkitError
 from labkit.lab_capture import LiveCapture
 from labkit.lab_extensions import EXTENSIONS, extensions_of
@@ -35,11 +36,11 @@ from labkit.net.plan import SIP_PORT, Address, Host
 from labkit.net.wire import Wire
 from labkit.pbx.config import Extension, PbxConfig
 from labkit.pbx.groups import Gateway, OutboundRule
-from labkit.pbx.plain import plain
 from labkit.pbx.server import Pbx
 from labkit.pbx.store import MEMORY, Store
 from labkit.phones.phone import Phone
 from labkit.phones.process import PhoneConfig, PhoneProcess
+from labkit.texts import text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -260,36 +261,11 @@ class Lab:
 
     def save_evidence(self, folder: str | Path) -> list[Path]:
         """Save what a teacher needs to see: ``capture.pcapng`` and ``config.json`` (no passwords, no PINs)."""
-        target = Path(folder).expanduser()
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            config = target / "config.json"
-            config.write_text(json.dumps(self.configuration(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        except OSError as error:
-            raise LabError("lab.folder", folder=target, reason=error.strerror or error) from error
-        return [self.capture.save(target / "capture.pcapng"), config]
+        return lab_evidence.save(self, folder)
 
     def configuration(self) -> dict[str, Any]:
         """The lab as it is set up, without its secrets."""
-        return {
-            "labkit": __import__("labkit").__version__,
-            "student": self._student,
-            "pbx": {"address": list(self.pbx.config.advertised), "realm": self.pbx.config.realm, **self._options},
-            "extensions": [
-                {
-                    "number": extension.number,
-                    "first_name": extension.first_name,
-                    "last_name": extension.last_name,
-                    "email": extension.email,
-                    "auth_id": extension.auth_id or extension.number,
-                    "phone": list(phone.address),
-                    "codecs": list(phone.codecs),
-                    "registered": phone.registered,
-                }
-                for extension, phone in zip(self.extensions, self.phones, strict=True)
-            ],
-            "rules": plain(self.pbx.plan.all_rules),
-        }
+        return lab_evidence.configuration(self, {"student": self._student, "pbx": self._options})
 
     # --- taking down --------------------------------------------------------------------------------------------------
 
@@ -353,3 +329,14 @@ class Lab:
         phones = ", ".join(f"{phone.name} {phone.number}" for phone in self.phones)
         host, port = self.pbx.config.advertised
         return f"<Lab: PBX at {host}:{port}; phones {phones}>"
+
+    def _repr_html_(self) -> str:
+        if self.closed:
+            return html.escape(repr(self))
+        host, port = self.pbx.config.advertised
+        rows = [
+            (PBX, "", f"{host}:{port}", ""),
+            *((phone.name, phone.number, "{}:{}".format(*phone.address), phone.status) for phone in self.phones),
+        ]
+        headings = [text(f"lab.column_{name}") for name in ("host", "extension", "address", "status")]
+        return html_table(headings, rows, text("lab.caption"))

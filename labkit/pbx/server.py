@@ -80,7 +80,7 @@ class Pbx:
         self._stack = SipStack(config.advertised, self._request, timers=config.timers, product=config.product, guard=self.guard)
         self._stack.relay, self._stack.tap = relay, tap
         self._auth = Authenticator(config, self._stack.token)
-        self.plan = DialPlan(config, lambda number: [binding.uri for binding in self.registrar.bindings(number)])
+        self.plan = DialPlan(config, lambda number: [[b.uri for b in group] for group in self.registrar.by_preference(number)])
         """What numbers mean: forwarding rules, user status, do not disturb."""
         self.registrar = Registrar(config, lambda: self._stack.now, self._observe, self._activity, self._stack.later, self.plan.status)
         self._stack.ways.locate = self.registrar.locate
@@ -136,6 +136,13 @@ class Pbx:
         """Say how many messages wait in the mailbox of an extension: its phones show it (RFC 3842).  Any thread may say it."""
         self._messages.counts[self.plan.known(number).number] = (new, old)
         self._stack.soon(lambda: self._happened(PbxEvent("messages", number, f"{new}/{old}")))
+
+    def __repr__(self) -> str:
+        host, port = self.config.advertised
+        return f"<Pbx at {host}:{port}: {len(self.config.extensions)} extensions, {len(self.calls)} calls>"
+
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()
 
     def records(self) -> DataFrame:
         """The call records so far, a row a call (:class:`labkit.pbx.cdr.CallRecord`); any thread may ask."""
