@@ -15,7 +15,7 @@ from typing import Any
 from labkit.errors import AnswerError
 
 BANK = Path(__file__).parent / "bank"
-KINDS = ("number", "token", "yes-no", "choice", "evidence", "rubric")
+KINDS = ("number", "token", "yes-no", "choice", "evidence", "config", "rubric")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Question:
     """Numbers, phrases, or yes and no (as true and false) in order."""
     tolerated: tuple[str | int, ...] = ()
     """What may stand beside an accepted answer without making it less right."""
+    partly: tuple[int, ...] = ()
+    """Numbers that are right in another case than that of the lab."""
     options: dict[str, tuple[str, ...]] | None = None
     """For a choice, and for the concepts of a rubric: the phrases that mean each."""
     denied: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -50,7 +52,9 @@ class Question:
     enough: int = 0
     """For a rubric: how many concepts make a good answer."""
     live: str = ""
-    """The check of :mod:`labkit.grading.live` that reads the learner's capture."""
+    """The check of :mod:`labkit.grading.live` or :mod:`labkit.grading.live_transfer` that reads the learner's capture."""
+    evidence: bool = False
+    """Whether the answer is only half right as long as the capture does not show it."""
     mistakes: tuple[Mistake, ...] = ()
 
     def message(self, part: str) -> str:
@@ -75,6 +79,7 @@ def _question(table: dict[str, Any]) -> Question:
         solution=table.get("solution"),
         accepted=_tuple(table.get("accepted", [])),
         tolerated=_tuple(table.get("tolerated", [])),
+        partly=_tuple(table.get("partly", [])),
         options=_phrases(table, "options") or None,
         denied=_phrases(table, "denied"),
         subjects=_phrases(table, "subjects"),
@@ -82,6 +87,7 @@ def _question(table: dict[str, Any]) -> Question:
         means_no=_tuple(table.get("means_no", [])),
         enough=table.get("enough", 0),
         live=table.get("live", ""),
+        evidence=table.get("evidence", False),
         mistakes=tuple(Mistake(_tuple(mistake["says"]), mistake["message"]) for mistake in table.get("mistake", [])),
     )
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import AnswerError, LabkitError
-from labkit.grading import live
+from labkit.grading import live, live_transfer
 from labkit.grading.answer import Answer, fold, read
 from labkit.grading.bank import Question, question
+from labkit.grading.configuration import Configuration
 from labkit.grading.verdict import Feedback, Outcome, Verdict
 from labkit.grading.yes_no import read_verdicts
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from labkit.lab_capture import LiveCapture
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
+CHECKS = {**live.CHECKS, **live_transfer.CHECKS}
 METHODS = frozenset("ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split())
 
 
@@ -29,8 +31,9 @@ def check(question_id: str, answer: object, capture: Capture | LiveCapture | str
     """Judge ``answer`` to a question such as ``"1.4"``.
 
     Answers about traffic are compared with ``capture`` (a :class:`~labkit.capture.capture.Capture`, that of a lab, or a file), by default
-    with the one that the latest lab has made so far.  Where evidence is asked, the answer may itself name the file.  ``...`` and an empty
-    text are not answered yet.  Raises :class:`~labkit.errors.AnswerError` for a question that does not exist or a ``capture`` that is none.
+    with the one that the latest lab has made so far.  Where evidence is asked, the answer may itself name the file, and where a
+    configuration is asked, the saved ``config.json``.  ``...`` and an empty text are not answered yet.  Raises
+    :class:`~labkit.errors.AnswerError` for a question that does not exist or a ``capture`` that is none.
     """
     from labkit.capture.capture import Capture
     from labkit.lab_capture import LiveCapture
@@ -40,13 +43,18 @@ def check(question_id: str, answer: object, capture: Capture | LiveCapture | str
         raise AnswerError("grading.strange_capture", kind=type(capture).__name__)
     try:
         shown = _evidence(answer) if asked.kind == "evidence" else None
-        given = Answer(()) if shown else read(answer)
+        held = Configuration.of(answer) if asked.kind == "config" else None
+        given = Answer(()) if shown or held else read(answer)
         if given is None:
             return _verdict(asked, Outcome.UNANSWERED, [Feedback(asked.message("task"))])
+        if capture is None and held is not None:
+            capture = held.capture
         if isinstance(capture, (str, Path)):
             capture = Capture.open(capture)
         elif isinstance(capture, LiveCapture):
             capture = capture.open()
+        if asked.kind == "config":
+            return _config(asked, given, held, capture)
         return _JUDGES[asked.kind](asked, given, _look(asked, shown or capture))
     except LabkitError as problem:  # a strange answer, a file that is no capture, a lab whose wire was cut
         return _verdict(asked, Outcome.WRONG, [Feedback(problem.message_id, problem.values)])
@@ -71,8 +79,9 @@ def _look(asked: Question, capture: Capture | None) -> live.Seen:
         lab = sys.modules.get("labkit.lab")  # a lab that was never imported has captured nothing
         capture = lab.Lab.last_capture() if lab else None
     if capture is None:
-        return live.Seen(missing=(Feedback("grading.no_capture"),)) if asked.kind == "evidence" else live.Seen()
-    return live.CHECKS[asked.live](capture)
+        wanted = asked.evidence or asked.kind == "evidence"
+        return live.Seen(missing=(Feedback("grading.no_capture"),)) if wanted else live.Seen()
+    return CHECKS[asked.live](capture)
 
 
 # One judge for each kind of question. Each decides the outcome; what is said about it is common to all.
@@ -86,6 +95,8 @@ def _number(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
     other = numbers - accepted - set(asked.tolerated)
     if numbers & accepted:
         return _say(asked, given, seen, Outcome.PARTLY if other else Outcome.RIGHT)
+    if numbers and numbers <= set(asked.partly):
+        return _say(asked, given, seen, Outcome.PARTLY)
     phrases = [phrase for phrase in wanted if isinstance(phrase, str)]
     return _say(asked, given, seen, Outcome.RIGHT if given.says_any(phrases) and not other else Outcome.WRONG)  # "202 OK"
 
@@ -142,6 +153,16 @@ def _in_order(words: list[str], wanted: list[str]) -> int:
     return longest[-1]
 
 
+def _config(asked: Question, given: Answer, held: Configuration | None, capture: Capture | None) -> Verdict:
+    """The configuration first; then the call that proves it."""
+    if held is None:
+        return _say(asked, given, live.Seen(), Outcome.WRONG)
+    lacks = held.lacks(*asked.accepted)
+    if lacks is not None:
+        return _verdict(asked, Outcome.WRONG, [lacks, Feedback(asked.message("hint"))])
+    return _say(asked, given, _look(asked, capture), Outcome.RIGHT)
+
+
 def _rubric(asked: Question, given: Answer, seen: live.Seen) -> Verdict:
     """Concepts found in a text: advice.  The teacher decides the points."""
     found = {name for name, phrases in (asked.options or {}).items() if given.says_any(phrases)}
@@ -170,6 +191,8 @@ def _say(asked: Question, given: Answer, seen: live.Seen, outcome: Outcome) -> V
     for mistake in asked.mistakes:
         if any(item in numbers if isinstance(item, int) else given.says(item) for item in mistake.says):
             said.append(Feedback(mistake.message))
+    if outcome is Outcome.RIGHT and asked.evidence and seen.missing:
+        return _verdict(asked, Outcome.PARTLY, [Feedback(asked.message("why")), *seen.missing])
     if outcome is Outcome.RIGHT:
         return _verdict(asked, outcome, [*(said if asked.kind == "yes-no" else ()), Feedback(asked.message("why")), *seen.facts])
     return _verdict(asked, outcome, [*said, Feedback(asked.message("hint"))])
