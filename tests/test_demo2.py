@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_the_stale_contact_gets_the_invite_again_and_again(demo: Demo) -> None:
     [gone] = [address for address, name in capture.compare("blind-transfer").cast.items() if name == STALE]
     to_gone = [record for record in capture.messages if record.destination == gone]
     assert {record.method for record in to_gone} == {"INVITE"} and not any(record.source == gone for record in capture.messages)
-    waits = [after.time - before.time for before, after in zip(to_gone, to_gone[1:], strict=False)]
+    waits = [after.time - before.time for before, after in pairwise(to_gone)]
     assert len(waits) >= 4 and waits[:4] == pytest.approx([0.5, 1, 2, 4], abs=0.3)
     assert all(record.sdp is None for record in to_gone)
 
