@@ -88,6 +88,8 @@ class PbxConfig:
     """Shorter session intervals get 422 (RFC 4028 §5 forbids less than 90 outside of tests)."""
     ring_timeout_s: float = 60.0
     """How long a call may ring before the caller gets 408; counted from the INVITE to the phone."""
+    serial_ring_s: float = 10.0
+    """How long the phones with the highest q ring before those with the next lower one do (RFC 3261 §16.6); less when time is short."""
     expires_default_s: int = 120
     """The registration time when a phone asks for none (the lab's phones ask for 120)."""
     expires_min_s: int = 10
@@ -135,6 +137,8 @@ class PbxConfig:
         if not 0 < self.expires_min_s <= self.expires_default_s <= self.expires_max_s:
             raise PbxError("pbx.bad_expires", minimum=self.expires_min_s, default=self.expires_default_s, maximum=self.expires_max_s)
 
+        if self.serial_ring_s <= 0:
+            raise PbxError("pbx.bad_setting", setting="serial_ring_s", value=self.serial_ring_s, allowed="> 0")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

@@ -26,13 +26,20 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Phones that ring at once."""
+
+    contacts: tuple[SipUri, ...]
+    seconds: float
+    """How long, counted from the INVITE."""
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
     """Where a number leads: phones that ring, turn after turn, and what happens when nobody answers."""
 
     party: Party
-    turns: tuple[tuple[SipUri, ...], ...] = ()
-    """Each turn rings all its phones at once."""
-    turn_s: float = 60.0
+    turns: tuple[Turn, ...] = ()
     refusal: int = 480
     """What a caller hears when there is nobody to ring, and why that is."""
     cause: Cause = Cause.NOT_REGISTERED
@@ -41,6 +48,11 @@ class Destination:
     rules: StatusRules | None = None
     otherwise: ForwardTo | None = None
     """A ring group's last resort, whatever the cause."""
+
+    @property
+    def one_user(self) -> bool:
+        """Whether all these phones are of one user, so that each may speak for the others."""
+        return self.rules is not None
 
     @property
     def rings(self) -> bool:
@@ -53,9 +65,12 @@ class Destination:
 
 
 class DialPlan:
-    """The numbers of one PBX.  ``contacts(number)`` gives the live contacts of an extension; ``clock`` the local time."""
+    """The numbers of one PBX.  ``contacts(number)`` gives the live contacts of an extension in groups of equal q, the most wanted
+    first; ``clock`` the local time."""
 
-    def __init__(self, config: PbxConfig, contacts: Callable[[str], list[SipUri]], clock: Callable[[], datetime] = datetime.now) -> None:
+    def __init__(
+        self, config: PbxConfig, contacts: Callable[[str], list[list[SipUri]]], clock: Callable[[], datetime] = datetime.now
+    ) -> None:
         self.config = config
         self.do_not_disturb: set[str] = set()
         self.services = dict(config.services)
@@ -129,18 +144,30 @@ class DialPlan:
         at_once = next((e.forward_to for e in rules.exceptions if e.applies(caller, now)), None)
         of_status = rules.of(self.status(number))
         if number in self.do_not_disturb:
-            return Destination(party, (), 0, 486, Cause.BUSY, at_once or of_status.all_calls, of_status)
-        contacts = tuple(self._contacts(number))
+            return Destination(party, (), 486, Cause.BUSY, at_once or of_status.all_calls, of_status)
         seconds = of_status.no_answer_after_s if of_status.no_answer is not None else self.config.ring_timeout_s
-        return Destination(party, (contacts,) if contacts else (), seconds, at_once=at_once or of_status.all_calls, rules=of_status)
+        return Destination(party, self._by_preference(number, seconds), at_once=at_once or of_status.all_calls, rules=of_status)
+
+    def _by_preference(self, number: str, seconds: float) -> tuple[Turn, ...]:
+        """The phones of one user, those with the highest q first (RFC 3261 §16.6): all turns together ring for ``seconds``."""
+        groups = self._contacts(number)
+        if not groups:
+            return ()
+        each = min(self.config.serial_ring_s, seconds / len(groups))
+        lasts = [each] * (len(groups) - 1) + [seconds - each * (len(groups) - 1)]
+        return tuple(Turn(tuple(group), last) for group, last in zip(groups, lasts, strict=True))
 
     def _of_group(self, group: RingGroup, caller: str) -> Destination:
-        """Members that are busy with something else still ring; those who do not want to be disturbed do not."""
-        members = [tuple(self._contacts(m)) for m in group.members if m not in self.do_not_disturb and m != caller]
-        turns = tuple(member for member in members if member)
-        if group.strategy == "all" and turns:
-            turns = (tuple(contact for member in turns for contact in member),)
-        return Destination(Party(group.number, group.name), turns, group.ring_time_s, otherwise=group.otherwise)
+        """Members that are busy with something else still ring; those who do not want to be disturbed do not.
+
+        All phones of a member ring at once, whatever their q: it compares the phones of one user, not those of several.
+        """
+        ringing = [m for m in group.members if m not in self.do_not_disturb and m != caller]
+        members = [[contact for wanted in self._contacts(member) for contact in wanted] for member in ringing]
+        if group.strategy == "all":
+            members = [[contact for member in members for contact in member]]
+        turns = tuple(Turn(tuple(member), group.ring_time_s) for member in members if member)
+        return Destination(Party(group.number, group.name), turns, otherwise=group.otherwise)
 
     def _outside(self, number: str) -> Destination | None:
         rule = next((rule for rule in self.config.outbound if rule.fits(number)), None)
@@ -148,11 +175,11 @@ class DialPlan:
             return None
         host, port = next(gateway.address for gateway in self.config.gateways if gateway.name == rule.gateway)
         outside = SipUri(user=rule.outside(number), host=host, port=port)
-        return Destination(Party(number), ((outside,),), self.config.ring_timeout_s, refusal=503)
+        return Destination(Party(number), (Turn((outside,), self.config.ring_timeout_s),), refusal=503)
 
     def _service(self, target: ForwardTo, by: Party) -> Destination | None:
         try:
             answers_at = SipUri.parse(self.services.get(target.target, ""))
         except SipError:
             return None
-        return Destination(Party(target.number or by.number, by.name), ((answers_at,),), self.config.ring_timeout_s)
+        return Destination(Party(target.number or by.number, by.name), (Turn((answers_at,), self.config.ring_timeout_s),))

@@ -1,9 +1,10 @@
 """The hunt: the PBX looks for somebody who answers.  Forking (RFC 3261 §16.7), ring groups, forwarding rules, redirection (302).
 
-A hunt rings the phones of a destination turn after turn.  In one turn all phones ring at once; the first that answers wins, the others get
-CANCEL with the reason "Call completed elsewhere".  When a turn brings nothing, the next one rings; when there is none, the destination's
-rules say where the call goes on (:mod:`labkit.pbx.rules`), and the hunt begins again there, :attr:`PbxConfig.forwards_max` times at most
-and never twice at the same number.  Only when nothing is left does it fail, with the refusal that tells the caller most.
+A hunt rings the phones of a destination turn after turn: a user's phones in the order of their q (RFC 3261 §16.6), or the members of a
+ring group.  In one turn all phones ring at once; the first that answers wins, the others get CANCEL with the reason "Call completed
+elsewhere".  When a turn brings nothing, the next one rings; when there is none, the destination's rules say where the call goes on
+(:mod:`labkit.pbx.rules`), and the hunt begins again there, :attr:`PbxConfig.forwards_max` times at most and never twice at the same number.
+Only when nothing is left does it fail, with the refusal that tells the caller most.
 
 Whoever wants somebody found (a new call, a transfer) is told by ``report(leg, event)``: Ring, Forward, and in the end Connect or Fail.
 The leg that connects is his from then on.
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.errors import SipError
-from labkit.pbx.dialplan import Destination, Party
+from labkit.pbx.dialplan import Destination, Party, Turn
 from labkit.pbx.events import Connect, Fail, Forward, LegEvent, Ring, Update
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.leg import Leg
@@ -28,7 +29,6 @@ from labkit.pbx.rules import Cause, ForwardTo
 from labkit.pbx.session_id import NIL, join, learn
 from labkit.sip.headers import NameAddr
 from labkit.sip.message import SipMessage
-from labkit.sip.uri import SipUri
 
 Report = Callable[["OutgoingLeg | None", LegEvent], None]
 
@@ -65,8 +65,10 @@ class Hunt:
         self.phones: list[OutgoingLeg] = []
         """The phones of this turn."""
         self._report = report
-        self._turns: list[tuple[SipUri, ...]] = []
+        self._turns: list[Turn] = []
         self._refusals: list[Fail] = []
+        self._open = 0  # phones of this turn that have not refused
+        self._rang_out = False  # whether a turn ended with its time
         self._timer: asyncio.TimerHandle | None = None
         self._visited: list[tuple[Party, Cause | None]] = []  # the way so far, and why it went on from there
         self._over = False
@@ -76,10 +78,11 @@ class Hunt:
         self.destination = destination
         self._visited.append((destination.party, None))
         self._turns = list(destination.turns)
+        self._refusals, self._rang_out = [], False
         if destination.at_once is not None:
             self._go_on(Cause.ALL_CALLS, destination.at_once, Fail(480))
         else:
-            self._next_turn(destination.cause, Fail(destination.refusal))
+            self._next_turn()
 
     def stop(self, cause: int | None = None) -> None:
         """Nobody is sought any more; ``cause`` 200 when another phone has answered (RFC 3326)."""
@@ -104,21 +107,24 @@ class Hunt:
 
     # -- turns ----------------------------------------------------------------------------------------------------------------------
 
-    def _next_turn(self, cause: Cause | None, refusal: Fail) -> None:
-        """Ring the next turn; when there is none, do what is foreseen for ``cause``."""
+    def _next_turn(self, verdict: Fail | None = None) -> None:
+        """Ring the next turn; when there is none, do what is foreseen for the ``verdict``, or for what all turns came to."""
         self._stop_turn()
         if not self._turns:
-            self._nobody(cause, refusal)
+            self._nobody(*((CAUSES.get(verdict.status), verdict) if verdict is not None else self._outcome()))
             return
-        contacts, self._refusals = self._turns.pop(0), []
+        if not self.destination.one_user:
+            self._refusals, self._rang_out = [], False  # each member of a group speaks for himself, and the last one is heard
+        turn = self._turns.pop(0)
+        self._open = len(turn.contacts)
         search, party, stack = self.search, self.destination.party, self.exchange.stack
         caller = NameAddr(f"sip:{search.caller.number}@{stack.host}", search.caller.name)
         extra = (*search.extra, *self._diversion())
-        reliable = search.reliable and len(contacts) == 1
+        reliable = search.reliable and len(turn.contacts) == 1
         # The timer starts with the INVITE to the phone, not with the ringing.
-        self._timer = stack.later(self.destination.turn_s, self._no_answer)
-        self.phones = [OutgoingLeg(self.exchange, self, party.number, search.caller.number) for _ in contacts]
-        for leg, contact in zip(list(self.phones), contacts, strict=True):
+        self._timer = stack.later(turn.seconds, self._no_answer)
+        self.phones = [OutgoingLeg(self.exchange, self, party.number, search.caller.number) for _ in turn.contacts]
+        for leg, contact in zip(list(self.phones), turn.contacts, strict=True):
             leg.session_id = f"{search.uuid};remote={NIL}"
             leg.invite(contact, caller, search.source, search.max_forwards, extra=extra, reliable=reliable)
 
@@ -131,17 +137,29 @@ class Hunt:
             phone.cancel(cause)
 
     def _no_answer(self) -> None:
-        self._next_turn(Cause.NO_ANSWER, Fail(408))
+        self._rang_out = True
+        self._next_turn()
 
     def _refused(self, event: Fail) -> None:
         self._refusals.append(event)
+        self._open -= 1
         if 300 <= event.status < 400:
             self._redirected(event)
-        elif event.status >= 600:
-            self._next_turn(CAUSES.get(event.status), event)  # §16.7, step 5: a 6xx speaks for every phone
-        elif len(self._refusals) == len(self.phones):
-            refusal = best(self._refusals)
-            self._next_turn(CAUSES.get(refusal.status), refusal)
+        elif event.status >= 600:  # §16.7, step 5: it speaks for every phone that rings, and for those its user has in reserve
+            if self.destination.one_user:
+                self._turns.clear()
+            self._next_turn(event)
+        elif not self._open:
+            self._next_turn()
+
+    def _outcome(self) -> tuple[Cause | None, Fail]:
+        """What all turns of this destination came to: time has run out, or the best refusal."""
+        if self._rang_out:
+            return Cause.NO_ANSWER, Fail(408)
+        if not self._refusals:
+            return self.destination.cause, Fail(self.destination.refusal)
+        refusal = best(self._refusals)
+        return CAUSES.get(refusal.status), refusal
 
     # -- going on -------------------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ realm = "labkit"                # the domain of the passwords
 profile = "rfc"                 # "rfc": 401 and qop=auth; "3cx": as in the lab's traces, 407 and no qop
 challenge_calls = true          # a call needs the password too
 ring_timeout_s = 60.0           # how long a call may ring
+serial_ring_s = 10.0            # how long a user's phones with the highest q ring before those with the next lower one do
 expires_default_s = 120         # the registration time of a phone that asks for none
 media = "direct"                # "direct": voices go from phone to phone; "relayed": through this PBX
 # database = "office.db"        # keep the call records in an SQLite file

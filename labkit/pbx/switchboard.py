@@ -89,7 +89,7 @@ class Switchboard:
         elif not destination.turns:
             self._reply(transaction, 480)
         else:
-            relay_message(self.exchange.stack, transaction, caller, destination.party, destination.turns[0][0], hops)
+            relay_message(self.exchange.stack, transaction, caller, destination.party, destination.turns[0].contacts[0], hops)
 
     # -- what an INVITE begins ------------------------------------------------------------------------------------------------------
 
