@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pjsua2 as pj
@@ -186,13 +187,30 @@ class Engine:
         return leg
 
     def do_register(self, **registration: Any) -> None:
-        if registration != self._registration:
-            self._registration = registration
-            self._modify()
+        if registration == self._registration:
+            self._register()
+            return
+        self._registration = registration
+        done: Future[None] = Future()
+
+        def change() -> None:
+            try:
+                self._modify()
+                self._register()
+                done.set_result(None)
+            except pj.Error as error:
+                done.set_exception(error)
+
+        # A change of configuration begins to register by itself.  On this thread no answer can come in between, so that the order to
+        # register finds it busy and there is one answer to wait for, not two.
+        self.later(change)
+        done.result(timeout=5.0)
+
+    def _register(self) -> None:
         try:
             self._account.setRegistration(True)
         except pj.Error as error:
-            if error.status != BUSY:  # the change of configuration has begun to register by itself; its answer is the one to report
+            if error.status != BUSY:
                 raise
 
     def _modify(self) -> None:
