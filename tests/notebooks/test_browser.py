@@ -25,7 +25,7 @@ def test_run_all_in_jupyterlab(root: Path, tmp_path: Path, tool: Callable[[str],
         page.on("pageerror", lambda error: errors.append(str(error)))
         run_all(page, base, token, FIRST)
         # Text that only the output of the last cell holds.
-        page.locator(".jp-OutputArea-output pre", has_text="<Lab, closed>").first.wait_for(timeout=120_000)
+        page.locator(".jp-OutputArea-output", has_text="<Lab, closed>").first.wait_for(timeout=120_000)
 
         assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
         assert page.locator(".labkit-verdict").count() == 10
