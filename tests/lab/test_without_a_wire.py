@@ -45,6 +45,8 @@ def test_the_wire_refuses_with_one_sentence() -> None:
     with Lab(wire=False) as lab, pytest.raises(LabError, match="no wire") as refused:
         lab.wire.set("BOB", loss=0.1)
     assert len(str(refused.value).splitlines()) == 1
+    with Lab(wire=False) as lab, pytest.raises(LabError, match="no wire"):
+        lab.add_stale_binding("102")  # a contact that is called in vain needs a network that swallows it
 
 
 @only_on_linux

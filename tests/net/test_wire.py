@@ -231,6 +231,17 @@ def test_a_dark_port_is_recorded_and_delivers_nowhere(tmp_path: Path) -> None:
     with_hosts(tmp_path, scene)
 
 
+def test_a_dark_port_is_the_first_that_is_free(tmp_path: Path) -> None:
+    async def scene(hosts: Hosts) -> None:
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
+            taken.bind((hosts.alice.face, 43974))
+            port = await hosts.wire.open_dark(hosts.alice)
+        assert port == 43976 and await hosts.wire.open_dark(hosts.bob) == 43974
+        assert await hosts.wire.open_dark(hosts.bob) == 43974, "once open it is the same again"
+
+    with_hosts(tmp_path, scene)
+
+
 def test_a_port_that_another_program_holds_is_skipped_for_rtp_and_named_for_the_pbx(tmp_path: Path) -> None:
     async def scene(hosts: Hosts) -> None:
         (paul,) = await hosts.wire.add_hosts({"PAUL": "102"})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,25 @@ import pytest
 from nbclient import NotebookClient
 
 from labkit.capture.capture import Capture
-from labkit.grading.bank import question, questions
+from labkit.grading.bank import questions
+from tests.notebooks.answers import answered
 
-FIRST = "01-registration-and-call.ipynb"
+pytestmark = pytest.mark.timeout(240)  # a notebook takes up to a minute when it runs twice
+
+FIRST, SECOND = "01-registration-and-call.ipynb", "02-transfer-and-redirection.ipynb"
+BOTH = pytest.mark.parametrize("name", [FIRST, SECOND], ids=lambda name: name[:2])
+TWICE = pytest.mark.parametrize("suffix", ["", "-again"])
+DIALLING = {"call-do", "direct-do", "blind-do", "rule-call", "attended-do", "failed-do"}
+"""Cells that begin with a call from BOB to ALICE."""
 
 
-def read(root: Path) -> Any:
-    return nbformat.read(root / "notebooks" / FIRST, as_version=4)
+def read(root: Path, name: str = FIRST) -> Any:
+    return nbformat.read(root / "notebooks" / name, as_version=4)
 
 
-def answered(notebook: Any) -> Any:
-    """The notebook with the answers of the question bank, as a teacher would fill it in."""
-    for cell in notebook.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        if cell.metadata.get("nbgrader", {}).get("solution"):
-            cell.source = f"{name} = {question(name).solution!r}"
-    return notebook
+def numbers(name: str) -> list[str]:
+    """The questions of a notebook."""
+    return [number for number in questions() if number.split(".")[0] == str(int(name[:2]))]
 
 
 def run(notebook: Any, folder: Path) -> Any:
@@ -72,8 +77,8 @@ def stuttering(notebook: Any) -> Any:
     """Each cell run twice in a row; and the calls begun once before, as when a cell is interrupted while it rings."""
     cells = []
     for cell in notebook.cells:
-        if cell.id in ("call-do", "direct-do"):
-            dial = 'bob.call("101")' if cell.id == "call-do" else "bob.call_direct(alice)"
+        if cell.id in DIALLING:
+            dial = "bob.call_direct(alice)" if cell.id == "direct-do" else 'bob.call("101")'
             cells.append(nbformat.v4.new_code_cell(f"{dial}\nalice.wait_ring()", id=f"{cell.id}-begun"))
         cells.append(cell)
         if cell.cell_type == "code":
@@ -83,22 +88,32 @@ def stuttering(notebook: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def done(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The notebook executed twice in a row, and its folder."""
-    folder = tmp_path_factory.mktemp("notebooks")
-    return run(twice(answered(read(root))), folder), folder
+def done(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
+    """``done(name)``: the notebook executed twice in a row, and its folder."""
+
+    @cache
+    def execute(name: str) -> tuple[Any, Path]:
+        folder = tmp_path_factory.mktemp("notebooks")
+        return run(twice(answered(read(root, name))), folder), folder
+
+    return execute
 
 
-@pytest.mark.parametrize("suffix", ["", "-again"])
-def test_every_answer_of_the_teacher_is_right(done: tuple[Any, Path], suffix: str) -> None:
-    for number in questions():
-        shown = outputs(done[0], f"q{number.replace('.', '-')}-check{suffix}", "text/plain")
+def judged(notebook: Any, name: str, suffix: str = "") -> dict[str, str]:
+    """What the check of each question said."""
+    return {number: outputs(notebook, f"q{number.replace('.', '-')}-check{suffix}", "text/plain") for number in numbers(name)}
+
+
+@BOTH
+@TWICE
+def test_every_answer_of_the_teacher_is_right(done: Callable[[str], tuple[Any, Path]], name: str, suffix: str) -> None:
+    for number, shown in judged(done(name)[0], name, suffix).items():
         assert shown.startswith(f"✓ {number} is right"), shown
 
 
-@pytest.mark.parametrize("suffix", ["", "-again"])
-def test_it_shows_what_it_promises(done: tuple[Any, Path], suffix: str) -> None:
-    notebook, _ = done
+@TWICE
+def test_the_first_shows_what_it_promises(done: Callable[[str], tuple[Any, Path]], suffix: str) -> None:
+    notebook, _ = done(FIRST)
     ladder = outputs(notebook, "call-ladder" + suffix, "text/html")
     assert "<svg" in ladder and all(word in ladder for word in ("BOB", "PBX", "ALICE", "REGISTER", "INVITE", "RTP", "BYE"))
     assert "PAUL" not in ladder
@@ -112,8 +127,33 @@ def test_it_shows_what_it_promises(done: tuple[Any, Path], suffix: str) -> None:
     assert "closed" in outputs(notebook, "end" + suffix, "text/plain")
 
 
-def test_it_leaves_evidence_without_secrets(done: tuple[Any, Path]) -> None:
-    notebook, folder = done
+@TWICE
+def test_the_second_shows_what_it_promises(done: Callable[[str], tuple[Any, Path]], suffix: str) -> None:
+    notebook, _ = done(SECOND)
+
+    def shown(cell_id: str, mime: str = "text/plain") -> str:
+        return outputs(notebook, cell_id + suffix, mime)
+
+    assert len([line for line in shown("contacts-do").splitlines() if line.startswith("102 PAUL") and line.count("sip:102@") == 2]) == 1
+    transfer, forwarding, attended = (shown(f"{name}-ladder", "text/html") for name in ("blind", "rule", "attended"))
+    assert "<svg" in transfer and all(word in transfer for word in ("BOB", "PAUL", "REFER", "202 Accepted", "NOTIFY", "BYE", "RTP"))
+    assert "<svg" in forwarding and all(word in forwarding for word in ("CANCEL", "487", "181 Call Is Being Forwarded"))
+    assert "REFER" in attended and "Replaces=" in shown("attended-refer")
+    assert 'aria-label="PAUL speaks to BOB' in shown("blind-audio", "text/html")
+    assert "25 of 25 messages" in shown("trace-do", "text/html") and "PAUL (gone)" in shown("trace-do", "text/html")
+    assert "6 of 6 messages" in shown("rule-trace", "text/html")
+    assert "to extension 102 after 10 s" in shown("rule-do", "text/html")
+    assert [line.split()[0] for line in shown("fork-do").splitlines()][:5] == ["0.00", "0.50", "1.50", "3.50", "7.50"]
+    assert shown("fork-forget").count("sip:102@") == 1
+    assert "reason=no-answer" in shown("rule-headers")
+    assert "486 Busy Here" in shown("failed-do") and "SIP/2.0 486" in shown("failed-see")
+    relayed = shown("relay-see").splitlines()
+    assert len(relayed) >= 6 and all("PBX" in line for line in relayed)
+    assert "closed" in shown("end")
+
+
+def test_the_first_leaves_evidence_without_secrets(done: Callable[[str], tuple[Any, Path]]) -> None:
+    notebook, folder = done(FIRST)
     capture = Capture.open(folder / "evidence" / "part1" / "capture.pcapng")
     assert len(capture.call_list) == 2 and len(capture.streams) == 4
     config = (folder / "evidence" / "part1" / "config.json").read_text("utf-8")
@@ -121,25 +161,33 @@ def test_it_leaves_evidence_without_secrets(done: tuple[Any, Path]) -> None:
     assert guessed.isdigit() and guessed not in config and "password" not in config
 
 
-def test_it_runs_to_the_end_without_any_answer_and_in_french(root: Path, tmp_path: Path) -> None:
+def test_the_second_leaves_the_rule_and_the_calls_that_prove_it(done: Callable[[str], tuple[Any, Path]]) -> None:
+    _, folder = done(SECOND)
+    capture = Capture.open(folder / "evidence" / "part2" / "capture.pcapng")
+    assert capture.calls["State"].tolist() == ["COMPLETED"] * 4
+    config = (folder / "evidence" / "part2" / "config.json").read_text("utf-8")
+    assert json.loads(config)["rules"][0]["available"]["no_answer"] == {"target": "extension", "number": "102"} and "password" not in config
+
+
+@BOTH
+def test_it_runs_to_the_end_without_any_answer_and_in_french(root: Path, tmp_path: Path, name: str) -> None:
     """What a student sees who presses Run All first: every question repeated, no error."""
-    notebook = read(root)
+    notebook = read(root, name)
     for cell in notebook.cells:
         if cell.id == "language":
             cell.source = cell.source.replace('language("en")', 'language("fr")')
     run(notebook, tmp_path)
-    for number in questions():
-        shown = outputs(notebook, f"q{number.replace('.', '-')}-check", "text/plain")
+    for number, shown in judged(notebook, name).items():
         assert shown.startswith(f"… {number} n'a pas encore de réponse"), shown
 
 
-def test_each_cell_may_be_run_again(root: Path, tmp_path: Path) -> None:
-    notebook = run(stuttering(answered(read(root))), tmp_path)
-    for number in questions():
-        shown = outputs(notebook, f"q{number.replace('.', '-')}-check-again", "text/plain")
+@BOTH
+def test_each_cell_may_be_run_again(root: Path, tmp_path: Path, name: str) -> None:
+    notebook = run(stuttering(answered(read(root, name))), tmp_path)
+    for number, shown in judged(notebook, name, "-again").items():
         assert shown.startswith(f"✓ {number} is right"), shown
-    states = Capture.open(tmp_path / "evidence" / "part1" / "capture.pcapng").calls["State"].tolist()
-    assert states == ["CANCELLED", "COMPLETED", "COMPLETED"] * 2
+    states = Capture.open(tmp_path / "evidence" / f"part{int(name[:2])}" / "capture.pcapng").calls["State"].tolist()
+    assert states == ["CANCELLED", "COMPLETED", "COMPLETED"] * (2 if name == FIRST else 4)
 
 
 def test_a_second_notebook_beside_it(root: Path, tmp_path: Path) -> None:
@@ -156,13 +204,13 @@ def test_a_second_notebook_beside_it(root: Path, tmp_path: Path) -> None:
     assert outputs(notebook, "q1-1-check", "text/plain").startswith("✓ 1.1 is right")
 
 
-def test_on_a_machine_with_one_address(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@BOTH
+def test_on_a_machine_with_one_address(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Where all hosts share 127.0.0.1, the same answers are right."""
     monkeypatch.setenv("LABKIT_ADDRESSES", "single")
-    notebook = run(answered(read(root)), tmp_path)
-    for number in questions():
-        shown = outputs(notebook, f"q{number.replace('.', '-')}-check", "text/plain")
+    notebook = run(answered(read(root, name)), tmp_path)
+    for number, shown in judged(notebook, name).items():
         if number != "1.3":  # the PBX may have another port there: the capture decides
             assert shown.startswith(f"✓ {number} is right"), shown
-    ladder = outputs(notebook, "call-ladder", "text/html")
+    ladder = outputs(notebook, "call-ladder" if name == FIRST else "blind-ladder", "text/html")
     assert "BOB" in ladder and "ALICE" in ladder and "PBX" in ladder
