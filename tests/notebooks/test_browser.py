@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from tests.notebooks.answers import answered
 from tests.notebooks.jupyter import jupyterlab, page_of, run_all
 
 FIRST = "01-registration-and-call.ipynb"
@@ -19,7 +20,7 @@ def test_run_all_in_jupyterlab(root: Path, tmp_path: Path, tool: Callable[[str],
     folder, pictures = tmp_path / "notebooks", tmp_path / "pictures"
     for made in (folder, pictures, tmp_path / "home"):
         made.mkdir()
-    shutil.copy(root / "notebooks" / FIRST, folder)
+    nbformat.write(answered(nbformat.read(root / "notebooks" / FIRST, as_version=4)), folder / FIRST)
     with jupyterlab(folder, tmp_path / "home") as (base, token), page_of(chromium, tmp_path / "browser") as page:
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
