@@ -80,8 +80,11 @@ class AskingLeg:
     def ask(
         self, method: str, headers: Iterable[tuple[str, object]], body: bytes = b"", answered: Answered = lambda response: None
     ) -> None:
-        """Send any other request inside the dialog; ``answered`` gets the final response, or ``None`` for silence."""
-        if self.dialog is None or self.ended:
+        """Send any other request inside the dialog; ``answered`` gets the final response, or ``None`` for silence.
+
+        A NOTIFY still goes out when the call has ended: BYE ends the call, but no subscription that uses its dialog (RFC 5057 §4.1).
+        """
+        if self.dialog is None or (self.ended and method != "NOTIFY"):
             answered(None)
             return
         request = self.dialog.request(method, body=body)

@@ -181,6 +181,7 @@ def test_a_transferor_that_leaves_early_may_go() -> None:
         o.paul.reply(outgoing, 200, body=o.paul.sdp)
         o.bob.reply(await o.bob.ask("INVITE"), 200, body=o.bob.sdp)
         await o.paul.ask("ACK")
+        await told(o.alice, 200)  # the subscription outlives the call
         await o.alice.silent(0.1)
 
     play(scene)
