@@ -322,6 +322,8 @@ class Call:
         else:
             self.tell("ended", self.caller.number, self.callee.number)
         self.on_end(self)
+        # Its legs know this call.  If it knew them on, a busy PBX would be stopped for long by the search for such circles.
+        self.legs, self.hunt, self.transfer, self.on_end = {}, None, None, lambda call: None
 
     def tell(self, kind: Kind, extension: str, peer: str, code: int | None = None) -> None:
         """Let the owner of the PBX know."""

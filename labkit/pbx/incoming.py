@@ -92,6 +92,10 @@ class IncomingLeg(Leg):
             self.answer(self._initial, status, source)
             self._forget()
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._reliable.stop()
+
     def cancelled(self, request: Request) -> None:
         """CANCEL before the answer ends the call with 487; after it, it has no effect (§9.2)."""
         if self._pending is self._initial:

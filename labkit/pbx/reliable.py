@@ -25,6 +25,10 @@ def rseq(response: Response) -> int | None:
     return int(value) if required and value.isascii() and value.isdecimal() and len(value) < 11 else None
 
 
+def _nothing() -> None:
+    return
+
+
 class ReliableResponses:
     """The sending side, for one INVITE.  One response at a time is on its way; the next waits for its PRACK (§3)."""
 
@@ -72,11 +76,14 @@ class ReliableResponses:
             self._waiting.pop(0)()
 
     def stop(self) -> None:
+        """The INVITE is answered for good, and its leg may go."""
+        self._give_up = _nothing
         self._waiting.clear()
         if self._open is not None:
             self._open.stop()
             self._open = None
 
     def _lost(self) -> None:
+        give_up = self._give_up
         self.stop()
-        self._give_up()
+        give_up()

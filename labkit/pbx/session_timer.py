@@ -41,6 +41,10 @@ def supports(message: SipMessage, extension: str) -> bool:
     return extension in (item.lower() for item in message.headers.get_list("Supported") + message.headers.get_list("Require"))
 
 
+def _nothing() -> None:
+    return
+
+
 class SessionTimer:
     """The timer of one leg.  ``refresh`` sends a refresh, ``expire`` ends the call."""
 
@@ -97,6 +101,11 @@ class SessionTimer:
         self._set(max(left / 2, 0.1), self._refresh if left > 0.1 else self._expire)
 
     def stop(self) -> None:
+        """The leg has ended; the timer lets go of it."""
+        self._refresh = self._expire = _nothing
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -110,5 +119,5 @@ class SessionTimer:
             self._set(self.interval_s - min(32, self.interval_s / 3), self._expire)  # §10
 
     def _set(self, seconds: float, what: Callable[[], None]) -> None:
-        self.stop()
+        self._cancel()
         self._alarm = self._stack.later(seconds, what)

@@ -253,8 +253,10 @@ class SipStack:
                 self._send(output)
             elif isinstance(output, Received):
                 self._deliver(output)
-            elif isinstance(output, TimedOut) and callable(output.transaction.user):
-                output.transaction.user(None)
+            elif isinstance(output, TimedOut):
+                user, output.transaction.user = output.transaction.user, None
+                if callable(user):
+                    user(None)
         self._set_alarm()
 
     def _send(self, output: Send) -> None:

@@ -27,6 +27,7 @@ from labkit.sip.transaction import (
     Address,
     Output,
     Received,
+    TimedOut,
     Timers,
     Transaction,
     event_of,
@@ -161,6 +162,8 @@ class Transactions:
             origin = _origin(transaction.request)
             if self._origins.get(origin) is transaction:
                 del self._origins[origin]
+            if not any(isinstance(output, TimedOut) for output in outputs):
+                transaction.user = None  # the user and its transaction know each other, and nothing else may keep them alive now
             return outputs
         due = transaction.next_timer
         if due is not None and (transaction.scheduled is None or due < transaction.scheduled):
