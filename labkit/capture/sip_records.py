@@ -14,7 +14,7 @@ from html import escape
 import numpy as np
 
 from labkit.capture.layers import UDP, Layers
-from labkit.capture.streams import sip_over_tcp
+from labkit.capture.sip_streams import sip_over_tcp
 from labkit.errors import SipError
 from labkit.sip.message import Headers, MalformedMessage, Request, Response, parse_head
 from labkit.sip.sdp import Sdp

@@ -1,11 +1,11 @@
-"""TCP byte streams (RFC 9293): the payload of each direction in order, whatever order the segments came in.
+"""TCP byte streams (RFC 9293): what each end of a connection sent, in order, whatever order the segments came in.
 
-Only streams that begin like SIP are followed, and what waits for a lost segment is bounded, so a capture of anything else costs nothing.
+Retransmitted octets come out once, as they came first; segments ahead of a gap wait for it.  When more wait than a window holds, the gap
+was never recorded: the stream goes on after it, and :attr:`Piece.after_gap` says so.  Nothing here knows what the octets mean.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,101 +15,110 @@ import numpy as np
 from labkit.capture.layers import TCP, Layers
 
 SYN = 0x02
-LONGEST_MESSAGE = 1 << 22
 MOST_WAITING = 256
-_START = re.compile(
-    rb"""SIP/2\.0[ ]                                    # a response
-    | [A-Z]{1,20}[ ][^\r\n]{1,2000}[ ]SIP/2\.0\r?\n  # a request
-    | [A-Z]{1,20}[ ](?![^\r\n]*HTTP/)[^\r\n]{0,2000}\Z  # perhaps one whose first line is still to come
-    | [A-Z/.02]{1,20}\Z""",
-    re.VERBOSE,
-)
-_LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d{1,7})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+"""Segments, and a mebibyte in all, that may wait in one direction."""
+MOST_WAITING_OCTETS = 1 << 20
+_MASK, _HALF = (1 << 32) - 1, 1 << 31
+
+Key = tuple[int, int, int, int]
+"""Address number and port of the sender, then of the receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Octets that follow on in one direction of one connection."""
+
+    index: int
+    """The frame that made them known."""
+    key: Key
+    connection: int
+    """Counts the connections between the same two ends: a SYN with a number of its own begins another."""
+    data: bytes
+    after_gap: bool
+    """Octets before these are missing in the capture."""
 
 
 @dataclass
-class _Direction:
+class Direction:
     """What one end of a connection sends."""
 
     following: int | None = None
     """The sequence number that comes next."""
-    buffer: bytearray = field(default_factory=bytearray)
+    connection: int = 0
     waiting: dict[int, bytes] = field(default_factory=dict)
-    searched: int = 0
-    """Bytes of the buffer in which the end of the headers is not; 0 before the start line has been looked at."""
-    total: int = 0
-    """Length of the message at the front, once its headers are whole."""
-    ignored: bool = False
+    held: int = 0
+    """Octets in ``waiting``."""
 
-    def segment(self, sequence: int, payload: bytes) -> None:
-        """Take one segment and whatever had been waiting for it."""
+    def segment(self, sequence: int, payload: bytes) -> tuple[bytes, bool]:
+        """Take one segment; (octets that now follow on, whether some before them are lost)."""
         if self.following is None:
             self.following = sequence
-        ahead = (sequence - self.following) & 0xFFFFFFFF
-        if ahead >= 1 << 31:  # begins with what is already known: a retransmission
-            payload = payload[(1 << 32) - ahead :]
-            ahead = 0
-        if ahead:
-            if len(self.waiting) < MOST_WAITING:
-                self.waiting.setdefault(sequence, payload)
-            return
-        while payload:
-            self.buffer += payload
-            self.following = (self.following + len(payload)) & 0xFFFFFFFF
-            payload = self.waiting.pop(self.following, b"")
+        if self._known(sequence):
+            return self._take(sequence, payload) + self._waited(), False
+        if sequence not in self.waiting:
+            self.waiting[sequence] = payload
+            self.held += len(payload)
+        if len(self.waiting) <= MOST_WAITING and self.held <= MOST_WAITING_OCTETS:
+            return b"", False
+        here = self.following
+        self.following = min(self.waiting, key=lambda start: (start - here) & _MASK)
+        return self._waited(), True
 
-    def messages(self) -> Iterator[bytes]:
-        """Cut whole SIP messages off the front (RFC 3261 §18.3: Content-Length frames them)."""
-        while self._frame() and len(self.buffer) >= self.total:
-            yield bytes(self.buffer[: self.total])
-            del self.buffer[: self.total]
-            self.total = self.searched = 0
+    def _known(self, sequence: int) -> bool:
+        """Whether a segment begins at or before what comes next."""
+        assert self.following is not None
+        return (self.following - sequence) & _MASK < _HALF
 
-    def _frame(self) -> bool:
-        """Whether the length of the message at the front is known."""
-        if self.total:
-            return True
-        if not self.searched:
-            del self.buffer[: len(self.buffer) - len(self.buffer.lstrip(b"\r\n"))]  # RFC 5626 §4.4.1: keep-alives between messages
-            if not self.buffer:
-                return False
-            if not _START.match(self.buffer[:4096]):
-                return self._ignore()
-        end = self.buffer.find(b"\r\n\r\n", max(self.searched - 3, 0))
-        if end < 0:
-            self.searched = len(self.buffer)
-            return self._ignore() if self.searched > LONGEST_MESSAGE else False
-        length = _LENGTH.search(self.buffer[: end + 2])
-        self.total = end + 4 + (int(length[1]) if length else 0)
-        return self._ignore() if self.total > LONGEST_MESSAGE else True
+    def _take(self, sequence: int, payload: bytes) -> bytes:
+        """The new octets of a segment that begins at or before what comes next."""
+        assert self.following is not None
+        new = payload[(self.following - sequence) & _MASK :]
+        self.following = (self.following + len(new)) & _MASK
+        return new
 
-    def _ignore(self) -> bool:
-        self.ignored = True
-        self.buffer.clear()
-        self.waiting.clear()
-        return False
+    def _waited(self) -> bytes:
+        parts = []
+        while self.waiting and (ready := [start for start in self.waiting if self._known(start)]):
+            for start in sorted(ready, key=lambda start: (start - ready[0] + _HALF) & _MASK):
+                payload = self.waiting.pop(start)
+                self.held -= len(payload)
+                parts.append(self._take(start, payload))
+        return b"".join(parts)
 
 
-def sip_over_tcp(layers: Layers) -> Iterator[tuple[int, bytes]]:
-    """(index of the frame that completes it, message) of every SIP message over TCP."""
-    directions: dict[tuple[int, int, int, int], _Direction] = {}
+def pieces(layers: Layers) -> Iterator[Piece]:
+    """The byte streams of every TCP connection, piece by piece in the order of the frames that made them known."""
+    directions: dict[Key, Direction] = {}
+    first: dict[Key, int] = {}
     data = layers.records.data
     for index in np.flatnonzero((layers.protocol == TCP) & (layers.payload >= 0)).tolist():
+        size = int(layers.size[index])
         sequence, _, _, flags = struct.unpack_from("!IIBB", data, int(layers.transport[index]) + 4)
-        key = (
-            int(layers.source[index]),
-            int(layers.source_port[index]),
-            int(layers.destination[index]),
-            int(layers.destination_port[index]),
-        )
+        if not size and not flags & SYN:
+            continue
+        key = sender_and_receiver(layers, index)
         if flags & SYN:
-            directions[key] = _Direction((sequence + 1) & 0xFFFFFFFF)
+            if first.get(key) != sequence:  # and not the same SYN once more
+                before = directions.get(key)
+                directions[key] = Direction((sequence + 1) & _MASK, before.connection + 1 if before else 0)
+                first[key] = sequence
             continue
-        if not layers.size[index]:
-            continue
-        direction = directions.setdefault(key, _Direction())
-        if direction.ignored:
-            continue
-        direction.segment(sequence, layers.bytes_of(index))
-        for message in direction.messages():
-            yield index, message
+        direction = directions.setdefault(key, Direction())
+        new, after_gap = direction.segment(sequence, layers.bytes_of(index))
+        if new:
+            yield Piece(index, key, direction.connection, new, after_gap)
+
+
+def sender_and_receiver(layers: Layers, index: int) -> Key:
+    """The key of the direction that a frame belongs to."""
+    return (
+        int(layers.source[index]),
+        int(layers.source_port[index]),
+        int(layers.destination[index]),
+        int(layers.destination_port[index]),
+    )
+
+
+def reverse(key: Key) -> Key:
+    """The other direction of the same connection."""
+    return key[2], key[3], key[0], key[1]
