@@ -105,8 +105,11 @@ class Authenticator:
         count = credentials.count
         if count is None:
             return True
-        if len(self._counts) > 1000:
-            self._counts = {n: used for n, used in self._counts.items() if now - used[0] <= self.config.nonce_lifetime_s}
+        while self._counts:  # forget those that are too old, from the one that was used first
+            oldest = next(iter(self._counts))
+            if now - self._counts[oldest][0] <= self.config.nonce_lifetime_s:
+                break
+            del self._counts[oldest]
         if count <= self._counts.get(credentials.nonce, (born, 0))[1]:
             return False
         self._counts[credentials.nonce] = (born, count)
