@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labkit.capture import diff as differences
+from labkit.capture import statistics
 from labkit.capture.hosts import Hosts
 from labkit.capture.ladder_filter import is_row
 from labkit.capture.layers import Layers, dissect
@@ -117,13 +119,14 @@ class Capture:
             payload_type=rtp.payload_type[members],
             marker=rtp.marker[members],
             size=rtp.size[members],
+            rtcp=rtp.rtcp,
         )
 
-    def rtp_stream(self, number: int = 0) -> RtpStream:
-        """One stream by its row in :attr:`rtp_streams`; :class:`CaptureError` when there is none."""
+    def rtp_stream(self, number: int = 0, *, foreign: bool = True) -> RtpStream:
+        """One stream by its row in :attr:`rtp_streams`, with or without foreign payload types; :class:`CaptureError` when there is none."""
         if not is_row(number) or not -len(self.streams) <= number < len(self.streams):
             raise CaptureError("capture.no_stream", number=number, count=len(self.streams))
-        return self.streams[number]
+        return self.streams[number] if foreign else self.streams[number].without_foreign()
 
     @cached_property
     def call_list(self) -> list[Call]:
@@ -215,6 +218,17 @@ class Capture:
         from labkit.capture.table import table
 
         return table([stream.row() for stream in self.streams], COLUMNS, caption="capture.table_streams")
+
+    protocol_hierarchy = statistics.protocol_hierarchy
+    conversations = statistics.conversations
+    endpoints = statistics.endpoints
+    sockets = statistics.sockets
+    setup_times = statistics.setup_times
+
+    # --- messages ------------------------------------------------------------------------------------------------------
+
+    message = differences.message
+    diff = differences.difference
 
     # --- pictures and files --------------------------------------------------------------------------------------------
 

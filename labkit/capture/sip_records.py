@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from labkit.errors import SipError
 from labkit.sip.message import Headers, MalformedMessage, Request, Response, parse_head
 from labkit.sip.sdp import Sdp
 from labkit.texts import text
+
+if TYPE_CHECKING:
+    from labkit.capture.diff import Difference
 
 Address = tuple[str, int]
 Message = Request | Response
@@ -102,8 +106,20 @@ class SipRecord:
         """The whole message as text."""
         return self.raw.decode("utf-8", "replace")
 
+    def diff(self, other: SipRecord) -> Difference:
+        """What of this message is the same, changed, added or removed in another."""
+        from labkit.capture.diff import compare
+
+        return compare(self, other)
+
+    def __str__(self) -> str:
+        """The whole message, safe for a terminal."""
+        from labkit.capture.info import shown
+
+        return "\n".join(shown(line) for line in self.text.replace("\r\n", "\n").split("\n"))
+
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text)}</pre>"
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
         (source, sport), (destination, dport) = self.source, self.destination
