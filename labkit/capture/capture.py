@@ -30,6 +30,7 @@ from labkit.texts import text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.capture.call_audio import Recording
     from labkit.capture.calls import Call
     from labkit.capture.flow import Comparison
     from labkit.capture.ladder import Ladder
@@ -266,6 +267,14 @@ class Capture:
         if flow not in FLOWS:
             raise CaptureError("flow.unknown", flow=flow, known=", ".join(FLOWS))
         return compare(self, FLOWS[flow], call)
+
+    def call_audio(self, call: int = 0, *, buffer_ms: float | None = None, conceal: bool = False) -> Recording:
+        """A call's two voices in stereo, by its row in :attr:`calls`: left what the caller says, right what the caller hears."""
+        from labkit.capture.call_audio import call_audio
+
+        if not is_row(call) or not -len(self.call_list) <= call < len(self.call_list):
+            raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
+        return call_audio(self, self.call_list[call], call, buffer_ms=buffer_ms, conceal=conceal)
 
     def save(self, path: str | Path) -> Path:
         """Write the file as it was read."""

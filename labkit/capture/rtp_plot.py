@@ -1,21 +1,26 @@
-"""Delta and jitter of an RTP stream over time, drawn by matplotlib, with units, a text alternative and colours for all eyes."""
+"""Figures of an RTP stream over time, drawn by matplotlib, with units, a text alternative and colours for all eyes."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from labkit.capture.records import file_path, write_file
+from labkit.capture.rtp_analysis import Floats, extended_sequence
 from labkit.errors import CaptureError
 from labkit.texts import text
 
 if TYPE_CHECKING:
+    from labkit.capture.jitter_buffer import JitterBuffers
     from labkit.capture.rtp_stream import RtpStream
 
-BLUE, VERMILLION = "#0072B2", "#D55E00"
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 """Of Okabe and Ito's palette."""
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -50,28 +55,50 @@ class Plot:
         return f'<img alt="{escape(self.alt, quote=True)}" src="data:image/png;base64,{data}">'
 
 
-def plot(stream: RtpStream) -> Plot:
-    """Two curves over one time axis: delta (dots, since packets come one by one) and jitter (a line, since it is a running value)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+PANELS = {
+    "delta": (BLUE, ".", "capture.delta_axis"),
+    "jitter": (VERMILLION, "-", "capture.jitter_axis"),
+    "skew": (GREEN, "-", "stream.axis_skew"),
+    "bandwidth": (PURPLE, "-", "stream.axis_bandwidth"),
+    "loss": (ORANGE, "steps", "stream.axis_loss"),
+}
+"""Colour, form and axis of each curve: packets that come one by one are dots, running values are lines, counts are steps."""
 
-    figures, title = stream.figures, stream.title
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    upper.plot(stream.time[1:], figures.delta[1:], ".", markersize=3, color=BLUE)
-    upper.set_ylabel(text("capture.delta_axis"))
-    lower.plot(stream.time, figures.jitter, "-", linewidth=1.3, color=VERMILLION)
-    lower.set_ylabel(text("capture.jitter_axis"))
-    lower.set_xlabel(text("capture.time_axis"))
-    for axes in (upper, lower):
-        axes.grid(alpha=0.3)
-    upper.set_ylim(min(0.0, float(figures.delta.min()) * 1.1), max(1.0, float(figures.delta.max()) * 1.1))
-    lower.set_ylim(0.0, max(1.0, float(figures.jitter.max()) * 1.1))
-    upper.set_title(title)
+
+def plot(stream: RtpStream, panels: Sequence[str]) -> Plot:
+    """The panels one below the other over one time axis; :class:`CaptureError` for one that does not exist."""
+    unknown = [name for name in panels if name not in PANELS]
+    if unknown or not panels:
+        raise CaptureError("stream.no_panel", panel=", ".join(map(str, unknown)), known=", ".join(PANELS))
+    figures = stream.figures
+    curves: dict[str, Floats] = {
+        "delta": figures.delta,
+        "jitter": figures.jitter,
+        "skew": figures.skew,
+        "bandwidth": figures.bandwidth,
+        "loss": lost_so_far(stream),
+    }
+    figure, axes = _figure(len(panels))
+    for name, panel in zip(panels, axes, strict=True):
+        colour, form, label = PANELS[name]
+        first = 1 if name == "delta" else 0
+        style = {"drawstyle": "steps-post"} if form == "steps" else {"linestyle": "none" if form == "." else "-"}
+        marker = {"marker": ".", "markersize": 3} if form == "." else {}
+        values = curves[name]
+        panel.plot(stream.time[first:], values[first:], color=colour, linewidth=1.3, **style, **marker)
+        panel.set_ylabel(text(label))
+        low, high = float(values.min()), float(values.max())
+        panel.set_ylim(min(0.0, low * 1.1), max(1.0 if name in ("delta", "jitter", "loss") else low + 1e-3, high * 1.1))
+    axes[-1].set_xlabel(text("capture.time_axis"))
+    axes[0].set_title(stream.title)
+    sentences = {
+        "skew": text("stream.plot_skew", max_skew=f"{figures.max_skew:.2f}"),
+        "bandwidth": text("stream.plot_bandwidth", most=f"{float(figures.bandwidth.max()):.1f}"),
+        "loss": text("stream.plot_loss", lost=figures.lost_rfc),
+    }
     alt = text(
         "capture.plot_alt",
-        stream=title,
+        stream=stream.title,
         packets=len(stream),
         start=f"{stream.start:.2f}",
         end=f"{stream.end:.2f}",
@@ -79,4 +106,38 @@ def plot(stream: RtpStream) -> Plot:
         mean_jitter=f"{figures.jitters.mean:.2f}",
         max_jitter=f"{figures.jitters.maximum:.2f}",
     )
-    return Plot(figure, alt)
+    return Plot(figure, " ".join([alt, *(sentences[name] for name in panels if name in sentences)]))
+
+
+def lost_so_far(stream: RtpStream) -> Floats:
+    """Packets missing up to each packet, by the highest sequence number so far; a late packet takes its loss back."""
+    extended = extended_sequence(stream.sequence)
+    first_time = np.zeros(len(extended), np.int64)
+    first_time[np.unique(extended, return_index=True)[1]] = 1
+    missing: Floats = (np.maximum.accumulate(extended) - extended[0] + 1 - np.cumsum(first_time)).astype(np.float64)
+    return np.maximum(missing, 0.0)
+
+
+def plot_buffers(buffers: JitterBuffers) -> Plot:
+    """Late loss (dots joined by a line) above mean delay (squares joined by dashes), over the size of the buffer."""
+    figure, (upper, lower) = _figure(2)
+    sizes = [buffer.size_ms for buffer in buffers.buffers]
+    upper.plot(sizes, [buffer.late_loss for buffer in buffers.buffers], "o-", color=VERMILLION)
+    upper.set_ylabel(text("stream.axis_late"))
+    lower.plot(sizes, [buffer.mean_delay_ms for buffer in buffers.buffers], "s--", color=BLUE)
+    lower.set_ylabel(text("stream.axis_wait"))
+    lower.set_xlabel(text("stream.axis_buffer"))
+    upper.set_title(buffers.stream.title)
+    return Plot(figure, text("stream.plot_buffers", stream=buffers.stream.title) + " " + " ".join(map(str, buffers.buffers)))
+
+
+def _figure(panels: int) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, max(2.25 * panels, 3.0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+    for panel in axes:
+        panel.grid(alpha=0.3)
+    return figure, axes

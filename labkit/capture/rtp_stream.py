@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,19 @@ from labkit.capture.payload_types import PayloadTypes
 from labkit.capture.records import Ints
 from labkit.capture.rtp_analysis import COMFORT_NOISE, Analysis, Floats, analyse
 from labkit.errors import MediaError
-from labkit.media.rtp import RtpHeader, TelephoneEvent
+from labkit.media.rtp import FIXED_HEADER, RtpHeader, TelephoneEvent
 from labkit.media.wav import Sound, save_wav
 from labkit.texts import text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.capture.jitter_buffer import JitterBuffer, JitterBuffers
+    from labkit.capture.mos import EModel
     from labkit.capture.player import Player
+    from labkit.capture.rtp_explanation import JitterExplanation
     from labkit.capture.rtp_plot import Plot
+    from labkit.capture.waveform import Waveform
 
 OK = "✓"
 COLUMNS = (
@@ -70,6 +74,10 @@ class RtpStream:
     speaker: str = ""
     """The host it comes from, by name where the capture names it; ``listener`` is where it goes."""
     listener: str = ""
+    rtcp: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """Index of every RTCP packet of the capture."""
+    whole: RtpStream | None = None
+    """The stream that this one is without its foreign payload types."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -107,7 +115,7 @@ class RtpStream:
     def analyse(self, *, older: bool = False) -> Analysis:
         """The figures; ``older`` as Wireshark before 4.0 took timestamps (:mod:`labkit.capture.rtp_analysis`)."""
         clocks = np.array([self.payload_types.clock(number) for number in range(128)])
-        return analyse(
+        found = analyse(
             self.time * 1000.0,
             self.sequence,
             self.timestamp,
@@ -117,6 +125,77 @@ class RtpStream:
             clocks[self.payload_type],
             older=older,
         )
+        if self.whole is None:
+            return found
+        # What was left out had sequence numbers: they are not lost.
+        whole = self.whole.figures
+        kept = np.isin(self.whole.frame, self.frame)
+        return replace(
+            found,
+            wrong_sequence=whole.wrong_sequence[kept],
+            expected=len(self) + whole.lost,
+            lost=whole.lost,
+            lost_rfc=whole.lost_rfc,
+            duplicates=whole.duplicates,
+        )
+
+    @cached_property
+    def foreign_types(self) -> tuple[int, ...]:
+        """Payload types that are no part of the voice: beside the main type, those without a known clock or whose packets are all empty.
+
+        Telephone-event and comfort noise are no foreigners.  Phones send such packets to keep a NAT's or a firewall's door open.
+        """
+        main = int(np.bincount(self.payload_type).argmax())
+        foreign = []
+        for number in np.unique(self.payload_type).tolist():
+            if number == main or number in COMFORT_NOISE or self.payload_types.is_event(number):
+                continue
+            empty = bool((self.size[self.payload_type == number] <= FIXED_HEADER).all())
+            if empty or not self.payload_types.clock(number):
+                foreign.append(number)
+        return tuple(foreign)
+
+    def without_foreign(self) -> RtpStream:
+        """The stream with its :attr:`foreign_types` left out; losses are still those of the whole stream."""
+        if not self.foreign_types:
+            return self
+        kept = ~np.isin(self.payload_type, self.foreign_types)
+        names = ("frame", "time", "sequence", "timestamp", "payload_type", "marker", "size")
+        return replace(self, whole=self.whole or self, **{name: getattr(self, name)[kept] for name in names})
+
+    def explain_jitter(self) -> JitterExplanation:
+        """Where an absurd jitter comes from, in words and numbers; or that there is none."""
+        from labkit.capture.rtp_explanation import explain_jitter
+
+        return explain_jitter(self)
+
+    def jitter_buffer(self, size_ms: float) -> JitterBuffer:
+        """What a fixed jitter buffer of so many milliseconds makes of the stream: late packets, mean delay."""
+        from labkit.capture.jitter_buffer import simulate
+
+        return simulate(self, size_ms)
+
+    def jitter_buffers(self, *sizes_ms: float) -> JitterBuffers:
+        """The same for several sizes, as a table and a plot; without sizes, for those from 0 to 200 ms."""
+        from labkit.capture.jitter_buffer import SIZES_MS, simulate_sizes
+
+        return simulate_sizes(self, sizes_ms or SIZES_MS)
+
+    def mos(self, *, buffer_ms: float = 60.0, network_ms: float = 0.0, concealed: bool = False) -> EModel:
+        """The E-model's rating and mean opinion score behind a fixed jitter buffer, with every term of the formula.
+
+        ``network_ms`` is the one-way delay of the network, which a single capture cannot tell; ``concealed``: the receiver conceals losses.
+        """
+        from labkit.capture.mos import rate
+
+        return rate(self, buffer_ms=buffer_ms, network_ms=network_ms, concealed=concealed)
+
+    @property
+    def reports(self) -> pd.DataFrame:
+        """What RTCP says of this stream, beside the stream's own figures at that moment."""
+        from labkit.capture.rtcp_reports import reports
+
+        return reports(self)
 
     def row(self) -> tuple[object, ...]:
         """The stream in the list of streams, under :data:`COLUMNS`."""
@@ -211,6 +290,18 @@ class RtpStream:
 
         return decode_stream(self)
 
+    def decoded(self, *, buffer_ms: float | None = None, conceal: bool = False) -> Sound:
+        """The voice as a phone plays it: what is too late for a jitter buffer of ``buffer_ms`` left out, losses concealed or silent."""
+        from labkit.capture.audio import decode_stream
+
+        return decode_stream(self, buffer_ms=buffer_ms, conceal=conceal)
+
+    def video(self, path: str | Path) -> Path:
+        """Save the pictures of an H.263, H.264 or VP8 stream as a film, as they were sent; the end of the name says the container."""
+        from labkit.capture.video import save_video
+
+        return save_video(self, path)
+
     def samples(self) -> Any:
         """The decoded voice as 16-bit samples; their rate is ``sound.rate_hz``."""
         return self.sound.samples
@@ -229,11 +320,18 @@ class RtpStream:
             sound, text("capture.voice", speaker=speaker, listener=listener, codec=shown(self.codec), seconds=f"{sound.seconds:.1f}")
         )
 
-    def plot(self) -> Plot:
-        """Delta and jitter over time."""
+    def waveform(self) -> Waveform:
+        """The voice drawn, with a player whose cursor follows the packets."""
+        from labkit.capture.waveform import Waveform
+
+        sound = self.sound
+        return Waveform(self.audio().label, sound.wav(), (sound.samples,), sound.rate_hz, self.frame + 1, self.time - self.start)
+
+    def plot(self, *panels: str) -> Plot:
+        """Delta and jitter over time; or the panels named: ``"delta"``, ``"jitter"``, ``"skew"``, ``"bandwidth"``, ``"loss"``."""
         from labkit.capture.rtp_plot import plot
 
-        return plot(self)
+        return plot(self, panels or ("delta", "jitter"))
 
     def __repr__(self) -> str:
         (source, sport), (destination, dport) = self.source, self.destination

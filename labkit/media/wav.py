@@ -104,9 +104,14 @@ def parse_wav(data: bytes, name: str = "WAV") -> Sound:
 
 def save_wav(path: str | Path, samples: Samples, rate_hz: int) -> Path:
     """Write 16-bit mono samples; :class:`MediaError` when the place cannot be written."""
+    return write_wav(path, Sound(samples, rate_hz).wav())
+
+
+def write_wav(path: str | Path, data: bytes) -> Path:
+    """Write a WAV file that is made already; :class:`MediaError` when the place cannot be written."""
     path = file_path(path)
     try:
-        path.write_bytes(Sound(samples, rate_hz).wav())
+        path.write_bytes(data)
     except (OSError, ValueError) as error:
         raise MediaError("media.wav_unwritable", path=str(path), reason=getattr(error, "strerror", None) or str(error)) from error
     return path
