@@ -1,7 +1,7 @@
 """pcapng files (draft-ietf-opsawg-pcapng): sections of either byte order, interfaces, packets, host names and comments.
 
-Reads the section header, interface description, name resolution, enhanced, simple and (obsolete) packet blocks; other blocks are stepped
-over, embedded TLS secrets among them.
+Reads the section header, interface description, name resolution, decryption secrets (TLS key logs), enhanced, simple and (obsolete) packet
+blocks; other blocks are stepped over.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from labkit.errors import CaptureError
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 SECTION_HEADER, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, NAME_RESOLUTION, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 4, 6
+DECRYPTION_SECRETS, TLS_KEY_LOG = 10, 0x544C534B
 OPT_END, OPT_COMMENT, IF_TSRESOL, IF_TSOFFSET = 0, 1, 9, 14
 NRB_IPV4, NRB_IPV6 = 1, 2
 MOST_SECTIONS = 10_000
@@ -62,6 +63,7 @@ class _Reader:
         self.sections: list[_Section] = []
         self.names: dict[str, str] = {}
         self.section_comments: list[str] = []
+        self.secrets: list[bytes] = []
         self.count = 0
         self.damage: CaptureError | None = None
 
@@ -101,6 +103,8 @@ class _Reader:
                 section.interfaces.append(self._interface(section.order, offset, length))
             elif kind == NAME_RESOLUTION:
                 self._names(section.order, offset, length)
+            elif kind == DECRYPTION_SECRETS and length >= 20:
+                self._secret(section.order, offset, length)
             elif kind == SECTION_HEADER and length >= 28:
                 comments = [value for code, value in self._options(section.order, offset + 24, offset + length - 4) if code == OPT_COMMENT]
                 self.section_comments += [comment.decode("utf-8", "replace") for comment in comments]
@@ -143,6 +147,11 @@ class _Reader:
             if width and len(value) > width and name:
                 self.names.setdefault(str(ipaddress.ip_address(value[:width])), name)
 
+    def _secret(self, order: str, offset: int, length: int) -> None:
+        kind, size = struct.unpack_from(order + "II", self.data, offset + 8)
+        if kind == TLS_KEY_LOG and size <= length - 20:
+            self.secrets.append(bytes(self.data[offset + 16 : offset + 16 + size]))
+
     # --- the packets as arrays -------------------------------------------------------------------------------------
 
     def records(self) -> Records:
@@ -165,6 +174,7 @@ class _Reader:
             names=self.names,
             comments=self._comments(start, captured, end, big_endian),
             section_comments=tuple(self.section_comments),
+            secrets=tuple(self.secrets),
             damage=self.damage,
         )
 

@@ -45,6 +45,8 @@ class Records:
     comments: dict[int, str] = field(default_factory=dict)
     """Index of a packet to its comment."""
     section_comments: tuple[str, ...] = ()
+    secrets: tuple[bytes, ...] = ()
+    """TLS key logs that the file carries in decryption secrets blocks."""
     damage: CaptureError | None = None
 
     def __len__(self) -> int:

@@ -40,12 +40,14 @@ def _option(code: int, value: bytes) -> bytes:
     return struct.pack("<HH", code, len(value)) + _padded(value)
 
 
-def _options(pairs: Iterable[tuple[int, bytes]]) -> bytes:
+def pcapng_options(pairs: Iterable[tuple[int, bytes]]) -> bytes:
+    """Options of a block as (code, value), and their end; nothing for none."""
     body = b"".join(_option(code, value) for code, value in pairs)
     return body + _option(OPT_END, b"") if body else b""
 
 
-def _block(kind: int, body: bytes) -> bytes:
+def pcapng_block(kind: int, body: bytes) -> bytes:
+    """A block of ``kind``, its length before and after the body."""
     length = struct.pack("<I", len(body) + 12)
     return struct.pack("<I", kind) + length + body + length
 
@@ -54,19 +56,19 @@ def section(*, interface: str, hosts: Iterable[tuple[str, str]] = (), comment: s
     """The head of a file: section header, one IPv4 interface with nanosecond times, and the names of ``hosts`` as (address, name)."""
     shb_options = [(OPT_COMMENT, comment.encode())] if comment else []
     shb_options.append((SHB_USERAPPL, application.encode()))
-    head = _block(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _options(shb_options))
-    head += _block(
+    head = pcapng_block(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + pcapng_options(shb_options))
+    head += pcapng_block(
         INTERFACE,
-        struct.pack("<HHI", LINKTYPE_IPV4, 0, 0) + _options([(IF_NAME, interface.encode()), (IF_TSRESOL, NANOSECONDS)]),
+        struct.pack("<HHI", LINKTYPE_IPV4, 0, 0) + pcapng_options([(IF_NAME, interface.encode()), (IF_TSRESOL, NANOSECONDS)]),
     )
     records = b"".join(_option(NRB_IPV4, socket.inet_aton(address) + name.encode() + b"\0") for address, name in hosts)
-    return head + _block(NAME_RESOLUTION, records + _option(OPT_END, b"")) if records else head
+    return head + pcapng_block(NAME_RESOLUTION, records + _option(OPT_END, b"")) if records else head
 
 
 def packet_block(time_ns: int, packet: bytes, comment: str = "") -> bytes:
     """One recorded packet; ``time_ns`` counts nanoseconds since 1970."""
     head = struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(packet), len(packet))
-    return _block(ENHANCED_PACKET, head + _padded(packet) + _options([(OPT_COMMENT, comment.encode())] if comment else []))
+    return pcapng_block(ENHANCED_PACKET, head + _padded(packet) + pcapng_options([(OPT_COMMENT, comment.encode())] if comment else []))
 
 
 class PcapngWriter:
