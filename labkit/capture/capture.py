@@ -30,6 +30,7 @@ from labkit.texts import text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from labkit.capture.applications import Applications
     from labkit.capture.call_audio import Recording
     from labkit.capture.calls import Call
     from labkit.capture.flow import Comparison
@@ -93,6 +94,13 @@ class Capture:
     def rtp(self) -> RtpPackets:
         """The RTP and RTCP packets, as arrays."""
         return find_rtp(self.layers, self.media)
+
+    @cached_property
+    def applications(self) -> Applications:
+        """STUN, TURN, DTLS, TLS and mail, frame by frame."""
+        from labkit.capture.applications import find_applications
+
+        return find_applications(self.layers, {record.number - 1 for record in self.messages})
 
     @cached_property
     def streams(self) -> list[RtpStream]:
@@ -160,7 +168,7 @@ class Capture:
         from labkit.capture.table import table
 
         sources, destinations = packet_list.source_and_destination(self.layers)
-        protocols, infos = packet_list.protocol_and_info(self.layers, self.messages, self.rtp, self.streams)
+        protocols, infos = packet_list.protocol_and_info(self.layers, self.messages, self.rtp, self.streams, self.applications)
         time = (self.records.time_ns - self.origin_ns) / 1e9
         columns = (np.arange(1, len(self) + 1), time, sources, destinations, protocols, self.records.length, infos)
         return table(dict(zip(packet_list.COLUMNS, columns, strict=True)), caption="capture.table_packets")

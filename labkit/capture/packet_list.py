@@ -13,6 +13,7 @@ from labkit.capture.layers import ETHERTYPE_ARP, TCP, UDP, Layers
 from labkit.capture.records import octets, rows
 
 if TYPE_CHECKING:
+    from labkit.capture.applications import Applications
     from labkit.capture.rtp_find import RtpPackets
     from labkit.capture.rtp_stream import RtpStream
     from labkit.capture.sip_records import SipRecord
@@ -25,7 +26,9 @@ _OWN_PROTOCOL = {"opus": "OPUS", "g723": "G.723.1"}
 Column = list[str]
 
 
-def protocol_and_info(layers: Layers, messages: list[SipRecord], rtp: RtpPackets, streams: list[RtpStream]) -> tuple[Column, Column]:
+def protocol_and_info(
+    layers: Layers, messages: list[SipRecord], rtp: RtpPackets, streams: list[RtpStream], applications: Applications
+) -> tuple[Column, Column]:
     """The Protocol and Info columns."""
     protocols, infos = _by_protocol(layers)
     sport, dport, size = layers.source_port.tolist(), layers.destination_port.tolist(), layers.size.tolist()
@@ -38,6 +41,11 @@ def protocol_and_info(layers: Layers, messages: list[SipRecord], rtp: RtpPackets
         protocols[index], infos[index] = "RTCP", rtcp_info(layers.bytes_of(index))
     for stream in streams:
         _rtp(stream, protocols, infos)
+    for index in applications.units:
+        protocols[index], infos[index] = applications.column(index), applications.info(index)
+    for index, begins in applications.segments.items():
+        # Wireshark leaves the ports out when what begins with the segment does not end in it.
+        infos[index] = (infos[index] + " " if not begins else "") + "[TCP segment of a reassembled PDU]"
     of_packet: dict[int, list[SipRecord]] = defaultdict(list)
     for record in messages:
         of_packet[record.number - 1].append(record)
