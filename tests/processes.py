@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
-import subprocess
 import sys
 from collections.abc import Iterable
 
+import psutil
 import pytest
 
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux: the test waits for processes that are not its children")
@@ -31,6 +32,9 @@ def wait_gone(pids: Iterable[int], seconds: float = 5.0) -> list[int]:
 
 def children_of(pid: int) -> dict[int, str]:
     """The processes that ``pid`` has started and that still run: number to command line."""
-    rows = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
-    fields = [row.split(None, 3) for row in rows]
-    return {int(child): command for child, parent, state, command in fields if int(parent) == pid and not state.startswith("Z")}
+    found = {}
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found[child.pid] = " ".join(child.cmdline())
+    return found

@@ -7,6 +7,7 @@ kernel has died, so the parent's process id is watched as well.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -27,6 +28,8 @@ class Pipe:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # what is printed reaches the log even when the process is killed
         self._lock = threading.Lock()
         self._parent = os.getppid()
         self.farewell: Callable[[], None] = lambda: None
