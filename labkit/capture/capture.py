@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from labkit.capture.applications import Applications
     from labkit.capture.call_audio import Recording
     from labkit.capture.calls import Call
+    from labkit.capture.decrypt import Decryption
     from labkit.capture.flow import Comparison
     from labkit.capture.ladder import Ladder
 
@@ -43,6 +44,7 @@ class Capture:
     def __init__(self, records: Records, name: str = "") -> None:
         self.records = records
         self.name = name
+        self.decryption: Decryption | None = None  # set by :meth:`decrypt`
 
     @classmethod
     def open(cls, path: str | Path) -> Capture:
@@ -283,6 +285,24 @@ class Capture:
         if not is_row(call) or not -len(self.call_list) <= call < len(self.call_list):
             raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
         return call_audio(self, self.call_list[call], call, buffer_ms=buffer_ms, conceal=conceal)
+
+    def decrypt(
+        self,
+        tls_keys: str | bytes | Path | None = None,
+        *,
+        sdes: bool = True,
+        rsa_key: str | bytes | Path | Iterable[str | bytes | Path] | None = None,
+        rsa_password: str | None = None,
+    ) -> Capture:
+        """A new capture, in clear; its :attr:`decryption` says what was opened, what was not, and why.
+
+        ``tls_keys`` is a key log (a file or its text); one that the file carries is used anyway.  ``rsa_key`` is the server's private key
+        (a file, its text, or several), which opens TLS with RSA key exchange.  ``sdes`` opens SRTP by the keys in SDP, decrypted or not.
+        Packets that do not open stay as recorded.  :class:`CaptureError` for a key file that cannot be used.
+        """
+        from labkit.capture.decrypt import decrypt
+
+        return decrypt(self, tls_keys, sdes=sdes, rsa_key=rsa_key, rsa_password=rsa_password)
 
     def save(self, path: str | Path) -> Path:
         """Write the file as it was read."""
