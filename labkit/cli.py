@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from labkit import __version__
-from labkit.errors import LabkitError, MediaError, UsageError
+from labkit.errors import CaptureError, LabkitError, MediaError, UsageError
 from labkit.texts import LANGUAGES, language, text
 
 if TYPE_CHECKING:
@@ -70,8 +70,21 @@ def calls(arguments: Arguments) -> int:
 def rtp(arguments: Arguments) -> int:
     """The RTP streams of a capture, with Wireshark's figures."""
     from labkit.capture.capture import Capture
+    from labkit.capture.rtp_record import record
+    from labkit.capture.rtp_stream import COLUMNS
+    from labkit.capture.table import table
 
-    return _print_table(Capture.open(arguments.file).rtp_streams, arguments.json)
+    streams = Capture.open(arguments.file).streams
+    if arguments.no_foreign:
+        streams = [stream.without_foreign() for stream in streams]
+    if arguments.explain:
+        for stream in streams:
+            print(stream.title, stream.explain_jitter(), sep="\n")
+    elif arguments.json:
+        print(json.dumps([record(stream) for stream in streams], ensure_ascii=False, indent=2))
+    else:
+        return _print_table(table([stream.row() for stream in streams], COLUMNS, caption="capture.table_streams"), False)
+    return 0
 
 
 def sip_stats(arguments: Arguments) -> int:
@@ -82,18 +95,35 @@ def sip_stats(arguments: Arguments) -> int:
 
 
 def audio(arguments: Arguments) -> int:
-    """Decode the voices of a capture, one WAV a stream."""
+    """Decode the voices of a capture, one WAV a stream, or a whole call in stereo."""
     from labkit.capture.capture import Capture
     from labkit.demo import save_voices
 
-    capture = Capture.open(arguments.file)
+    capture, how = Capture.open(arguments.file), {"buffer_ms": arguments.buffer, "conceal": arguments.conceal}
     if not capture.streams:
         raise MediaError("cli.no_voice", path=arguments.file)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    paths = save_voices(capture, arguments.out)
+    if arguments.call is not None:
+        paths = [capture.call_audio(arguments.call, **how).save(arguments.out / f"call-{arguments.call}.wav")]
+    else:
+        paths = save_voices(capture, arguments.out, **how)
     for path in paths:
         print(path)
     return 0 if paths else 1
+
+
+def decrypt(arguments: Arguments) -> int:
+    """Decrypt TLS and SRTP of a capture into a new one."""
+    from labkit.capture.capture import Capture
+
+    clear = Capture.open(arguments.file).decrypt(arguments.keys, rsa_key=arguments.rsa_key, rsa_password=arguments.rsa_password)
+    report = clear.decryption
+    assert report is not None
+    if not report.opened:
+        raise CaptureError("decrypt.none_opened", path=arguments.file, reason=report.reason)
+    clear.save(arguments.out)
+    print(json.dumps(records(report.table()), ensure_ascii=False, indent=2) if arguments.json else report)
+    return 0
 
 
 def check(arguments: Arguments) -> int:
@@ -173,13 +203,28 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path)
     made.add_argument("--call", type=int, metavar="N", help="only this call, by its row in 'labkit calls' (from 0)")
     made.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg, .png, .mmd (Mermaid) or .txt")
-    for function in (calls, rtp, sip_stats):
+    for function in (calls, sip_stats):
         made = command(function)
         made.add_argument("file", type=Path)
         made.add_argument("--json", action="store_true")
+    made = command(rtp)
+    made.add_argument("file", type=Path)
+    made.add_argument("--json", action="store_true")
+    made.add_argument("--no-foreign", action="store_true", help="leave foreign payload types out (keep-alive packets and the like)")
+    made.add_argument("--explain", action="store_true", help="say where an absurd jitter comes from")
     made = command(audio)
     made.add_argument("file", type=Path)
     made.add_argument("--out", type=Path, default=Path("."), metavar="DIR")
+    made.add_argument("--call", type=int, metavar="N", help="this call in stereo: left what the caller says, right what the caller hears")
+    made.add_argument("--buffer", type=float, metavar="MS", help="leave out what is too late for a jitter buffer of MS milliseconds")
+    made.add_argument("--conceal", action="store_true", help="fill losses with the packet before, fading, instead of silence")
+    made = command(decrypt)
+    made.add_argument("file", type=Path)
+    made.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.pcapng")
+    made.add_argument("--keys", type=Path, metavar="FILE", help="a TLS key log (SSLKEYLOGFILE)")
+    made.add_argument("--rsa-key", type=Path, metavar="FILE", help="the server's private key, for TLS with RSA key exchange")
+    made.add_argument("--rsa-password", metavar="WORD", help="of the private key")
+    made.add_argument("--json", action="store_true")
     made = command(check)
     made.add_argument("question", metavar="ID")
     made.add_argument("answer")

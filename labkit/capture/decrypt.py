@@ -62,6 +62,16 @@ class Decryption:
         return not any(outcome.failed for outcome in self.outcomes)
 
     @property
+    def opened(self) -> bool:
+        """Whether anything was decrypted."""
+        return any(outcome.decrypted for outcome in self.outcomes)
+
+    @property
+    def reason(self) -> str:
+        """The first reason why something stayed closed."""
+        return next((outcome.reason for outcome in self.outcomes if outcome.why), text("decrypt.nothing") if not self.outcomes else "")
+
+    @property
     def summary(self) -> str:
         if not self.outcomes:
             return text("decrypt.nothing")
