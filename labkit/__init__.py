@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labkit.errors import LabkitError as LabkitError
     from labkit.errors import PhoneError as PhoneError
     from labkit.errors import WireError as WireError
+    from labkit.explanations import explain as explain
     from labkit.grading.check import check as check
     from labkit.lab import Lab as Lab
     from labkit.texts import language as language
@@ -29,6 +30,7 @@ _HOME = {
     "PhoneError": "labkit.errors",
     "WireError": "labkit.errors",
     "check": "labkit.grading.check",
+    "explain": "labkit.explanations",
     "language": "labkit.texts",
 }
 __all__ = sorted(_HOME)

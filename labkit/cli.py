@@ -135,6 +135,14 @@ def check(arguments: Arguments) -> int:
     return 0 if verdict.outcome == "right" else 1
 
 
+def explain(arguments: Arguments) -> int:
+    """Say what a status code, a method, an SDP line or a TLS alert means, who sends it, and what to look at."""
+    from labkit.explanations import explain as explanation
+
+    print(explanation(" ".join(arguments.what)))
+    return 0
+
+
 def doctor(arguments: Arguments) -> int:
     """Say whether this machine has what the lab needs, and what to do about what is missing."""
     from labkit.doctor import examine
@@ -229,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("question", metavar="ID")
     made.add_argument("answer")
     made.add_argument("--capture", type=Path, metavar="FILE")
+    command(explain).add_argument("what", nargs="+", metavar="WHAT", help="such as 487, REFER, a=sendonly or unknown_ca")
     command(doctor).add_argument("--json", action="store_true")
     return top
 

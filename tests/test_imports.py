@@ -10,7 +10,7 @@ from pathlib import Path
 # A room may import the rooms on the floors below its own, and itself.
 FLOORS = [
     {"errors", "texts"},
-    {"sip", "media"},
+    {"sip", "media", "explanations"},
     {"capture", "security"},
     {"net"},
     {"pbx", "mail", "phones"},

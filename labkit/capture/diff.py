@@ -68,8 +68,9 @@ class Difference:
 
     @cached_property
     def title(self) -> str:
-        count = {state: sum(line.state == state for line in self.lines) for state in SIGNS}
-        return text("diff.title", first=self.names[0], second=self.names[1], **count)
+        states = [line.state for line in self.lines]
+        same, changed, added, removed = map(states.count, SIGNS)
+        return text("diff.title", first=self.names[0], second=self.names[1], same=same, changed=changed, added=added, removed=removed)
 
     def text(self) -> str:
         """One line a field; a changed field has two, the second value below the first."""
@@ -110,7 +111,7 @@ def _html_row(line: Line) -> str:
 
 def compare(first: SipRecord, second: SipRecord) -> Difference:
     """The difference of two messages of one capture or of two."""
-    pairs = [(text("diff.start_line"), first.message.start_line, second.message.start_line)]
+    pairs: list[Pair] = [(text("diff.start_line"), first.message.start_line, second.message.start_line)]
     pairs += _headers(first.message, second.message)
     pairs += _bodies(first.message.body, second.message.body)
     names = tuple(f"{record.number} {shown(_name(record))}" for record in (first, second))
