@@ -209,14 +209,23 @@ def _say(line: str) -> None:
         without_reader(error)
 
 
-def save_voices(capture: Capture, folder: Path) -> list[Path]:
-    """Decode each RTP stream into ``folder``; the names say who spoke to whom.  One that cannot be decoded is named and left out."""
+def save_voices(capture: Capture, folder: Path, *, buffer_ms: float | None = None, conceal: bool = False) -> list[Path]:
+    """Decode each RTP stream into ``folder``; the names say who spoke to whom.  One that cannot be decoded is named and left out.
+
+    ``buffer_ms`` and ``conceal`` as in :meth:`RtpStream.decoded`; pictures become a film.
+    """
+    from labkit.media.wav import save_wav
+
     paths = []
     for index, stream in enumerate(capture.streams):
         speaker, listener = capture.host_of(*stream.source), capture.host_of(*stream.destination)
         path = folder / f"voice-{index}-{_file_name(speaker)}-to-{_file_name(listener)}.wav"
         try:
-            stream.wav(path)
+            if stream.film_suffix:
+                path = stream.video(path.with_name(path.name.replace("voice", "film", 1)).with_suffix(stream.film_suffix))
+            else:
+                sound = stream.decoded(buffer_ms=buffer_ms, conceal=conceal)
+                save_wav(path, sound.samples, sound.rate_hz)
         except MediaError as error:
             print(f"labkit: {error}", file=sys.stderr)
         else:

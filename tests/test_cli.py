@@ -32,10 +32,13 @@ def test_ladder_is_printed_or_drawn(file: Path, tmp_path: Path, capsys: pytest.C
 def test_calls_and_streams_as_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rtp", str(file), "--json"]) == 0
     streams = json.loads(capsys.readouterr().out)
-    assert [(stream["Src IP addr"], stream["Pkts"], stream["Lost"]) for stream in streams] == [
-        ("127.5.1.100", 20, 0),
-        ("127.5.1.101", 20, 0),
+    assert [(stream["src"], stream["packets"], stream["lost"], stream["problem"]) for stream in streams] == [
+        ("127.5.1.100", 20, 0, False),
+        ("127.5.1.101", 20, 0, False),
     ]
+    figures = [f"{edge}_{figure}_ms" for figure in ("delta", "jitter") for edge in ("min", "mean", "max")]
+    assert set(streams[0]) >= {"src_port", "dst", "dst_port", "ssrc", "payload", "max_skew_ms", *figures}
+    assert streams[0]["ssrc"].startswith("0x") and int(streams[0]["ssrc"], 16) > 0 and streams[0]["mos"] > 4
     assert cli.main(["calls", str(file), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 2
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SIZES_MS = (0, 10, 20, 30, 40, 60, 80, 100, 150, 200)
 CLOCK_SET_ANEW_MS = 2000.0
 """Timestamps that leave the arrival times by more than this begin a talk spurt."""
+RESOLUTION_MS = 1e-3
+"""Of most captures: what is late by no more is not late."""
 COLUMNS = ("Buffer (ms)", "Packets", "Lost", "Late", "Late (%)", "Loss with late (%)", "Mean delay (ms)")
 
 
@@ -131,7 +133,7 @@ def simulate_sizes(stream: RtpStream, sizes_ms: Sequence[float] = SIZES_MS) -> J
     lost = stream.figures.lost_rfc if len(voice) else 0
     buffers = []
     for size in sizes_ms:
-        in_time = extra <= size
+        in_time = extra <= size + RESOLUTION_MS
         late = np.zeros(len(stream), np.bool_)
         late[voice[~in_time]] = True
         delay = float(np.mean(size - extra[in_time])) if in_time.any() else 0.0

@@ -252,7 +252,8 @@ def _talker_echo(noise: float, delay_ms: float) -> float:
     roe = -1.5 * (noise - RLR)
     terv = TELR - 40 * math.log10((1 + delay_ms / 10) / (1 + delay_ms / 150)) + 6 * math.exp(-0.3 * delay_ms**2)
     re = 80 + 2.5 * (terv - 14)
-    return ((roe - re) / 2 + math.sqrt((roe - re) ** 2 / 4 + 100) - 1) * (1 - math.exp(-delay_ms)) + 0.0
+    # Below 4 ms the formula goes down to -0.1; no echo makes a voice better.
+    return max(0.0, ((roe - re) / 2 + math.sqrt((roe - re) ** 2 / 4 + 100) - 1) * (1 - math.exp(-delay_ms)))
 
 
 def _listener_echo(ro: float, round_trip_ms: float) -> float:

@@ -132,7 +132,7 @@ class RtpStream:
         kept = np.isin(self.whole.frame, self.frame)
         return replace(
             found,
-            wrong_sequence=whole.wrong_sequence[kept],
+            wrong_sequence=found.wrong_sequence & whole.wrong_sequence[kept],
             expected=len(self) + whole.lost,
             lost=whole.lost,
             lost_rfc=whole.lost_rfc,
@@ -295,6 +295,13 @@ class RtpStream:
         from labkit.capture.audio import decode_stream
 
         return decode_stream(self, buffer_ms=buffer_ms, conceal=conceal)
+
+    @property
+    def film_suffix(self) -> str:
+        """The end of the name of a file that :meth:`video` can write; empty when the stream carries no pictures."""
+        from labkit.capture.video import FILMS
+
+        return FILMS[self.codec.upper()].suffixes[0] if self.codec.upper() in FILMS else ""
 
     def video(self, path: str | Path) -> Path:
         """Save the pictures of an H.263, H.264 or VP8 stream as a film, as they were sent; the end of the name says the container."""

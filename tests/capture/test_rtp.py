@@ -13,7 +13,7 @@ import pytest
 
 from labkit.capture.capture import Capture
 from labkit.capture.rtp_analysis import analyse, decaying_sum, running_mean
-from labkit.capture.rtp_stream import COLUMNS
+from labkit.capture.rtp_stream import COLUMNS, RtpStream
 from labkit.capture.write import udp
 from labkit.media.rtp import TelephoneEvent
 from tests.capture.made import ALICE, BOB, pcap, pcapng, rtp, sdp, sip, tshark_streams
@@ -89,6 +89,11 @@ def made(cases: dict[str, list[Packet]]) -> list[tuple[float, bytes]]:
             data = rtp(payload, sequence=sequence, timestamp=timestamp, kind=kind, marker=bool(marker), ssrc=number + 1)
             packets.append((1.0 + number + at, udp((ALICE, 4002), (BOB, 4000), data)))
     return sorted(packets, key=lambda packet: packet[0])
+
+
+def stream_of(packets: list[Packet]) -> RtpStream:
+    """One stream of its own capture."""
+    return Capture.from_bytes(pcapng(made({"it": packets}))).rtp_stream(0)
 
 
 def noisy(streams: int, packets: int, seed: int = 7) -> list[tuple[float, bytes]]:
