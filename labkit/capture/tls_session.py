@@ -262,6 +262,8 @@ class TlsSession:
 
     def _change(self, number: int, side: Side) -> None:
         """From here on this side encrypts (RFC 5246 §7.1)."""
+        if not self.version:
+            return  # after a request for another ClientHello: for middleboxes only (RFC 8446 §D.4)
         if self.why == "decrypt.compressed":
             side.blind = True
             return
