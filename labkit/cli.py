@@ -49,15 +49,35 @@ def serve(arguments: Arguments) -> int:
 
 
 def ladder(arguments: Arguments) -> int:
-    """Print the ladder of a capture, or draw it into a file (.svg, .png, .mmd, .txt)."""
+    """Print the ladder of a capture, or draw it into a file (.svg, .png, .mmd, .txt); or print one of its messages whole."""
     from labkit.capture.capture import Capture
 
-    drawn = Capture.open(arguments.file).ladder(call=arguments.call)
+    capture = Capture.open(arguments.file)
+    if arguments.message is not None:
+        print(capture.message(arguments.message))
+        return 0
+    hidden = dict.fromkeys(arguments.hide, False)
+    drawn = capture.ladder(call=arguments.call, **{"rtcp": arguments.rtcp, **hidden})
     if arguments.out:
         drawn.save(arguments.out)
     else:
         print(drawn)
     return 0
+
+
+def diff(arguments: Arguments) -> int:
+    """Compare two SIP messages of a capture header by header, by their packet numbers."""
+    from labkit.capture.capture import Capture
+
+    print(Capture.open(arguments.file).diff(arguments.first, arguments.second))
+    return 0
+
+
+def sockets(arguments: Arguments) -> int:
+    """The sockets that the hosts of a capture, or one of them, really used."""
+    from labkit.capture.capture import Capture
+
+    return _print_table(Capture.open(arguments.file).sockets(arguments.host), arguments.json)
 
 
 def calls(arguments: Arguments) -> int:
@@ -211,6 +231,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path)
     made.add_argument("--call", type=int, metavar="N", help="only this call, by its row in 'labkit calls' (from 0)")
     made.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg, .png, .mmd (Mermaid) or .txt")
+    made.add_argument("--message", type=int, metavar="N", help="print the SIP message in packet N whole")
+    made.add_argument("--rtcp", action="store_true", help="draw RTCP too")
+    made.add_argument("--hide", nargs="+", choices=["rtp", "dtmf", "tls"], default=[], help="leave out these bands")
+    made = command(diff)
+    made.add_argument("file", type=Path)
+    made.add_argument("first", type=int, metavar="N", help="number of a packet")
+    made.add_argument("second", type=int, metavar="N", help="number of another")
+    made = command(sockets)
+    made.add_argument("file", type=Path)
+    made.add_argument("host", nargs="?", help="a name or an address")
+    made.add_argument("--json", action="store_true")
     for function in (calls, sip_stats):
         made = command(function)
         made.add_argument("file", type=Path)

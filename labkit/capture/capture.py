@@ -253,17 +253,20 @@ class Capture:
         end: float | None = None,
         rtp: bool = True,
         rtcp: bool = False,
+        dtmf: bool = True,
+        tls: bool = True,
     ) -> Ladder:
         """The messages between hosts, one column a host.
 
         ``call`` is a row of :attr:`calls`; ``hosts`` (one name or several) keeps what one of these sends or receives; ``methods`` keeps
-        requests of these methods and their responses; ``start`` and ``end`` are seconds since the first packet.  Raises
-        :class:`CaptureError` for a call, a host or a method that is not in the capture.
+        requests of these methods and their responses; ``start`` and ``end`` are seconds since the first packet.
+        ``rtp``, ``rtcp``, ``dtmf`` (keys pressed) and ``tls`` say which bands are drawn.  Raises :class:`CaptureError` for a call, a
+        host or a method that is not in the capture.
         """
         from labkit.capture.ladder_build import build
         from labkit.capture.ladder_filter import Filter
 
-        wanted = Filter.of(self, call=call, hosts=hosts, methods=methods, start=start, end=end, rtp=rtp, rtcp=rtcp)
+        wanted = Filter.of(self, call=call, hosts=hosts, methods=methods, start=start, end=end, rtp=rtp, rtcp=rtcp, dtmf=dtmf, tls=tls)
         return build(self, wanted)
 
     def compare(self, flow: str, *, call: int | None = None) -> Comparison:

@@ -1,8 +1,8 @@
 """The ladder of a capture: an abstract drawing first (columns, arrows, bands), which each renderer then puts into its own form.
 
-A column is a host; an arrow a SIP message; a band an RTP (or RTCP) stream.  The renderers are :mod:`~labkit.capture.ladder_text`,
-:mod:`~labkit.capture.ladder_svg`, :mod:`~labkit.capture.ladder_mermaid` and :mod:`~labkit.capture.ladder_png`; they decide nothing about
-what is drawn.
+A column is a host; an arrow a SIP message; a band a stream of RTP, RTCP or TLS, or a key pressed.  The renderers are
+:mod:`~labkit.capture.ladder_text`, :mod:`~labkit.capture.ladder_svg`, :mod:`~labkit.capture.ladder_mermaid` and
+:mod:`~labkit.capture.ladder_png`; they decide nothing about what is drawn.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Ladder:
         if not self.rows:
             return text("capture.ladder_empty")
         hosts = ", ".join(column.name for column in self.columns)
-        return text("capture.ladder_title", hosts=hosts, messages=len(self.arrows), bands=len(self.bands))
+        streams = sum(band.codec.startswith("RTP ") for band in self.bands)
+        return text("capture.ladder_title", hosts=hosts, messages=len(self.arrows), bands=streams)
 
     def text(self, *, ascii: bool = False) -> str:
         """The ladder in characters; 100 columns wide at most for four hosts.  ``ascii`` for terminals that know nothing else."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from labkit.capture.info import DIALOG_FORMING, shown
 from labkit.capture.ladder import Arrow, Band, Column, Ladder, Row
+from labkit.capture.ladder_bands import Flow, bands
 from labkit.capture.ladder_filter import Filter, methods_of
 from labkit.errors import CaptureError
 from labkit.sip.message import Request
@@ -18,7 +15,6 @@ from labkit.texts import text
 
 if TYPE_CHECKING:
     from labkit.capture.capture import Capture
-    from labkit.capture.rtp_stream import RtpStream
     from labkit.capture.sip_records import Address, SipRecord
 
 Ends = tuple["Address", "Address"]
@@ -29,10 +25,9 @@ def build(capture: Capture, wanted: Filter) -> Ladder:
     messages = [record for record in (wanted.call.messages if wanted.call else capture.messages) if wanted.holds(record.time, record.time)]
     if wanted.methods is not None:
         messages = [record for record in messages if wanted.methods & methods_of(record)]
-    streams = _streams(capture, wanted) if wanted.rtp else []
-    control = _rtcp(capture, wanted) if wanted.rtcp else []
+    flows = bands(capture, wanted)
     ends: list[Ends] = [(record.source, record.destination) for record in messages]
-    ends += [(stream.source, stream.destination) for stream in streams] + [(flow.source, flow.destination) for flow in control]
+    ends += [(flow.source, flow.destination) for flow in flows]
     name = capture.host_of
     if wanted.hosts is not None:
         known = {name(*end) for pair in ends for end in pair} | {end[0] for pair in ends for end in pair}
@@ -44,10 +39,9 @@ def build(capture: Capture, wanted: Filter) -> Ladder:
             return any(name(*end) in hosts or end[0] in hosts for end in (source, destination))
 
         messages = [record for record in messages if near(record.source, record.destination)]
-        streams = [stream for stream in streams if near(stream.source, stream.destination)]
-        control = [flow for flow in control if near(flow.source, flow.destination)]
+        flows = [flow for flow in flows if near(flow.source, flow.destination)]
 
-    columns = _columns(capture, messages, [*streams, *control])
+    columns = _columns(capture, messages, flows)
     place = {column.name: number for number, column in enumerate(columns)}
     dialogs: dict[str, int] = {}
     rows: list[Row] = [
@@ -79,7 +73,7 @@ def build(capture: Capture, wanted: Filter) -> Ladder:
             item.packets,
             item.kind,
         )
-        for item in (*(_Flow.of(stream) for stream in streams), *control)
+        for item in flows
     ]
     rows.sort(key=lambda row: (row.time, row.number))
     return Ladder(tuple(columns), tuple(rows), tuple(shown(call_id) for call_id in dialogs))
@@ -102,47 +96,7 @@ def label(record: SipRecord) -> str:
     return words + (f" ({text('capture.retransmission')})" if record.retransmission else "")
 
 
-@dataclass(frozen=True)
-class _Flow:
-    """What a band needs to know of a stream, RTP or RTCP."""
-
-    kind: str
-    source: Address
-    destination: Address
-    number: int
-    start: float
-    end: float
-    packets: int
-
-    @classmethod
-    def of(cls, stream: RtpStream) -> _Flow:
-        first = int(stream.frame[0]) + 1
-        return cls(f"RTP {shown(stream.codec)}", stream.source, stream.destination, first, stream.start, stream.end, len(stream))
-
-
-def _streams(capture: Capture, wanted: Filter) -> list[RtpStream]:
-    chosen = [stream for stream in capture.streams if wanted.holds(stream.start, stream.end)]
-    if wanted.call is None:
-        return chosen
-    sessions = [record.sdp for record in wanted.call.messages if record.sdp]
-    ports = {where for sdp in sessions for where in map(sdp.address, sdp.media) if where}
-    start, stop = wanted.call.start, wanted.call.stop
-    return [s for s in chosen if (s.source in ports or s.destination in ports) and s.end >= start and s.start <= stop]
-
-
-def _rtcp(capture: Capture, wanted: Filter) -> list[_Flow]:
-    flows: dict[Ends, list[int]] = {}
-    for index in capture.rtp.rtcp.tolist():
-        flows.setdefault(capture.layers.endpoints(index), []).append(index)
-    found = []
-    for (source, destination), indices in flows.items():
-        times = (capture.records.time_ns[np.array(indices)] - capture.origin_ns) / 1e9
-        found.append(_Flow("RTCP", source, destination, indices[0] + 1, float(times[0]), float(times[-1]), len(indices)))
-    spans = [(wanted.call.start, wanted.call.stop)] if wanted.call else []
-    return [f for f in found if wanted.holds(f.start, f.end) and all(f.end >= start and f.start <= stop for start, stop in spans)]
-
-
-def _columns(capture: Capture, messages: list[SipRecord], flows: Iterable[RtpStream | _Flow]) -> list[Column]:
+def _columns(capture: Capture, messages: list[SipRecord], flows: list[Flow]) -> list[Column]:
     """The hosts in order of appearance; with three or more, callers left of the server and the others right of it."""
     address: dict[str, str] = {}
     spoken, registrar = Counter[str](), Counter[str]()

@@ -26,6 +26,8 @@ class Filter:
     end: float | None = None
     rtp: bool = True
     rtcp: bool = False
+    dtmf: bool = True
+    tls: bool = True
 
     @classmethod
     def of(
@@ -39,6 +41,8 @@ class Filter:
         end: object = None,
         rtp: bool = True,
         rtcp: bool = False,
+        dtmf: bool = True,
+        tls: bool = True,
     ) -> Filter:
         """Raises :class:`CaptureError` for a call or a method that is not in the capture, and for what is no name, number or time."""
         chosen = None
@@ -53,7 +57,7 @@ class Filter:
             known = {method for record in capture.messages for method in methods_of(record)}
             for method in sorted(wanted - known):
                 raise CaptureError("capture.no_method", method=method, known=", ".join(sorted(known)) or "-")
-        return cls(chosen, _names(hosts), wanted, _seconds(start), _seconds(end), rtp, rtcp)
+        return cls(chosen, _names(hosts), wanted, _seconds(start), _seconds(end), rtp, rtcp, dtmf, tls)
 
     def holds(self, start: float, end: float) -> bool:
         """Whether something between these times is drawn."""
