@@ -16,6 +16,7 @@ import numpy as np
 
 from labkit.capture import diff as differences
 from labkit.capture import statistics
+from labkit.capture.dissection import Dissection
 from labkit.capture.hosts import Hosts
 from labkit.capture.ladder_filter import is_row
 from labkit.capture.layers import Layers, dissect
@@ -30,7 +31,6 @@ from labkit.texts import text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.capture.applications import Applications
     from labkit.capture.call_audio import Recording
     from labkit.capture.calls import Call
     from labkit.capture.decrypt import Decryption
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from labkit.capture.ladder import Ladder
 
 
-class Capture:
+class Capture(Dissection):
     """The packets of one pcap or pcapng file.  Times are seconds since its first packet; tables have Wireshark's column names."""
 
     def __init__(self, records: Records, name: str = "") -> None:
-        self.records = records
+        self.records: Records = records
         self.name = name
         self.decryption: Decryption | None = None  # set by :meth:`decrypt`
 
@@ -96,13 +96,6 @@ class Capture:
     def rtp(self) -> RtpPackets:
         """The RTP and RTCP packets, as arrays."""
         return find_rtp(self.layers, self.media)
-
-    @cached_property
-    def applications(self) -> Applications:
-        """STUN, TURN, DTLS, TLS and mail, frame by frame."""
-        from labkit.capture.applications import find_applications
-
-        return find_applications(self.layers, {record.number - 1 for record in self.messages})
 
     @cached_property
     def streams(self) -> list[RtpStream]:
