@@ -6,7 +6,7 @@ Link types: Ethernet with VLAN tags, null and loopback, raw IP, Linux cooked 1 a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ _HEADER_ONLY = {0: 4, 108: 4, 12: 0, 14: 0, 101: 0, 228: 0, 229: 0}
 """Link types whose header says no more than "IP": its length in bytes."""
 _TYPE_FIELD = {_ETHERNET: 12, _COOKED: 14, _COOKED_2: 0}
 _LINK_HEADER = {_ETHERNET: 14, _COOKED: 16, _COOKED_2: 20}
+_NO_ARRAYS = ("records", "addresses", "reassembled")
+AT_ONCE = 1 << 14
+"""Frames that are dissected together: as many as stay in the processor's cache from one layer to the next."""
 _EXTENSIONS = (0, 43, 60, 135)
 """IPv6 extension headers of the form next header, length in units of eight bytes."""
 
@@ -89,12 +92,11 @@ def dissect(records: Records) -> Layers:
     """The layers of every frame, fragments put together."""
     buffer, count = octets(records.data), len(records)
     missing = np.full(count, NONE, np.int64)
-    ethertype, ip = _link_layer(records, buffer)
     layers = Layers(
         records,
         Addresses(),
-        ethertype,
-        ip,
+        ethertype=missing.copy(),
+        ip=missing.copy(),
         protocol=missing.copy(),
         source=missing.copy(),
         destination=missing.copy(),
@@ -106,16 +108,30 @@ def dissect(records: Records) -> Layers:
         fragment=np.zeros(count, np.int64),
         end=records.start + records.captured,
     )
+    for first in range(0, count, AT_ONCE):
+        _dissect(_part(layers, slice(first, first + AT_ONCE)), buffer)
+    if layers.fragment.any():
+        from labkit.capture.fragments import reassemble
+
+        reassemble(layers)
+    return layers
+
+
+def _part(layers: Layers, frames: slice) -> Layers:
+    """Some frames of ``layers``, as views that are filled in place."""
+    records = layers.records
+    arrays = {name: getattr(records, name)[frames] for name in ("start", "captured", "length", "time_ns", "link")}
+    views = {each.name: getattr(layers, each.name)[frames] for each in fields(Layers) if each.name not in _NO_ARRAYS}
+    return replace(layers, records=replace(records, **arrays), **views)
+
+
+def _dissect(layers: Layers, buffer: Octets) -> None:
+    layers.ethertype[:], layers.ip[:] = _link_layer(layers.records, buffer)
     _ipv4(layers, buffer)
     _ipv6(layers, buffer)
     whole = layers.fragment == 0
     _udp(layers, buffer, np.flatnonzero((layers.protocol == UDP) & whole))
     _tcp(layers, buffer, np.flatnonzero((layers.protocol == TCP) & whole))
-    if not whole.all():
-        from labkit.capture.fragments import reassemble
-
-        reassemble(layers)
-    return layers
 
 
 def _link_layer(records: Records, buffer: Octets) -> tuple[Ints, Ints]:

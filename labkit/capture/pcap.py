@@ -18,6 +18,8 @@ MAGIC = {
 """First four bytes of the file: byte order, and nanoseconds in a unit of the fraction field."""
 
 FILE_HEADER, RECORD_HEADER = 24, 16
+AT_ONCE = 1 << 14
+"""Headers that are read together."""
 LONGEST_PACKET = 1 << 24
 """A record that claims more bytes than this is damage, not a packet."""
 
@@ -29,13 +31,17 @@ def read(data: Data) -> Records:
         raise CaptureError("capture.header_cut", needed=FILE_HEADER, size=len(data))
     link = struct.unpack_from(order + "I", data, 20)[0] & 0x0FFFFFFF  # the upper bits tell of a frame check sequence
     headers, damage = _headers(data, order)
-    fields = rows(octets(data), headers, RECORD_HEADER).view(order + "u4").astype(np.int64)
+    time_ns, captured, length = (np.empty(len(headers), np.int64) for _ in range(3))
+    for first in range(0, len(headers), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        second, fraction, captured[part], length[part] = rows(octets(data), headers[part], RECORD_HEADER).view(order + "u4").T
+        time_ns[part] = second.astype(np.int64) * 1_000_000_000 + fraction.astype(np.int64) * unit
     return Records(
         data=data,
         start=headers + RECORD_HEADER,
-        captured=fields[:, 2],
-        length=fields[:, 3],
-        time_ns=fields[:, 0] * 1_000_000_000 + fields[:, 1] * unit,
+        captured=captured,
+        length=length,
+        time_ns=time_ns,
         link=np.full(len(headers), link, np.int64),
         damage=damage,
     )

@@ -127,14 +127,14 @@ def equal_run(buffer: Octets, offset: int, stride: int, key_at: int) -> int:
     Voice packets all have one size, so that a chain of lengths can be followed thousands of links at a time.
     """
     count, chunk = 1, 64
-    key = buffer[offset + key_at : offset + key_at + 8]
+    key = int.from_bytes(buffer[offset + key_at : offset + key_at + 8], "little")
     while True:
         available = min(chunk, (len(buffer) - offset - count * stride) // stride)
         if available <= 0:
             return count
         first = offset + count * stride + key_at
-        keys = np.lib.stride_tricks.as_strided(buffer[first:], (available, 8), (stride, 1), writeable=False)
-        different = np.flatnonzero((keys != key).any(axis=1))
+        keys = np.ndarray((available,), "<u8", buffer, first, (stride,))
+        different = np.flatnonzero(keys != key)
         if len(different):
             return count + int(different[0])
         count += available

@@ -21,7 +21,6 @@ Wireshark before 4.0 subtracted it *unsigned* instead, so that one tick backward
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +103,7 @@ def analyse(
     highest = np.maximum.accumulate(np.where(incorrect, extended.min(), extended))
     wrong_sequence = np.concatenate(([False], extended[1:] != highest[:-1] + 1))
     expected = _expected(sequence[kept], int(sequence[-1]))
-    unique = len(np.unique(extended))
+    unique = 1 + int(np.count_nonzero(np.diff(np.sort(extended))))
     return Analysis(
         delta=delta,
         jitter=jitter,
@@ -187,31 +186,15 @@ def running_mean(number: Floats, values: Floats) -> float:
     return float(product[-1] * np.sum(values / product) / number[-1])
 
 
-_BLOCK = 64
-
-
-@cache
-def _decay(factor: float) -> tuple[Floats, Floats]:
-    power = np.arange(_BLOCK)
-    lag = power[None, :] - power[:, None]
-    matrix = np.where(lag >= 0, np.power(factor, np.maximum(lag, 0), dtype=np.float64), 0.0)
-    return matrix, np.power(factor, power + 1.0, dtype=np.float64)
+_NOTHING = 1e-30
+"""A weight that changes no sum of doubles."""
 
 
 def decaying_sum(values: Floats, factor: float = 15 / 16) -> Floats:
-    """y(i) = factor * y(i-1) + x(i), a block of 64 at a time: within a block a matrix product, across blocks the same recursion."""
-    count = len(values)
-    if count <= _BLOCK:
-        sums, state = np.empty(count), 0.0
-        for place, value in enumerate(values.tolist()):
-            state = factor * state + value
-            sums[place] = state
-        return sums
-    matrix, powers = _decay(factor)
-    padded = np.zeros(-(-count // _BLOCK) * _BLOCK)
-    padded[:count] = values
-    blocks = padded.reshape(-1, _BLOCK) @ matrix
-    ends = decaying_sum(blocks[:, -1].copy(), factor**_BLOCK)
-    blocks[1:] += ends[:-1, None] * powers
-    flat: Floats = blocks.ravel()[:count]
-    return flat
+    """y(i) = factor * y(i-1) + x(i), in steps that double: a sum of 2k terms is the one of k terms and, k places earlier, another."""
+    sums = np.array(values, np.float64)
+    lag, weight = 1, factor
+    while lag < len(sums) and weight > _NOTHING:
+        sums[lag:] += weight * sums[:-lag]
+        lag, weight = 2 * lag, weight * weight
+    return sums

@@ -70,10 +70,13 @@ def find_rtp(layers: Layers, media: MediaMap) -> RtpPackets:
             streams.append(members)
 
     taken = np.sort(np.concatenate(streams)) if streams else np.empty(0, np.int64)
-    streams = sorted((np.searchsorted(taken, members) for members in streams), key=lambda members: int(members[0]))
+    rank = np.empty(len(places), np.int64)
+    rank[taken] = np.arange(len(taken))
+    streams = sorted((rank[members] for members in streams), key=lambda members: int(members[0]))
     firsts = np.array([members[0] for members in streams], np.int64)
     chosen = head[places[taken]]
-    rtcp |= control & (version == 2) & ~on_rtp & ~on_rtcp & _beside(layers, frames, frames[places[taken[firsts]]])
+    others = np.flatnonzero(control & (version == 2) & ~on_rtp & ~on_rtcp)
+    rtcp[others[_beside(layers, frames[others], frames[places[taken[firsts]]])]] = True
     return RtpPackets(
         frame=frames[places[taken]],
         payload_type=(chosen[:, 1] & 127).astype(np.int64),

@@ -22,9 +22,8 @@ def record(stream: RtpStream) -> dict[str, Any]:
     f = stream.figures
     try:
         rating = stream.mos(buffer_ms=BUFFER_MS)
-        r, mos = round(rating.R, 2), round(rating.MOS, 3)
     except CaptureError:
-        r = mos = None
+        rating = None
     return {
         "src": stream.source[0],
         "src_port": stream.source[1],
@@ -49,7 +48,7 @@ def record(stream: RtpStream) -> dict[str, Any]:
         "max_jitter_ms": f.jitters.maximum,
         "max_skew_ms": f.max_skew,
         "problem": f.problem,
-        "r": r,
-        "mos": mos,
+        "r": round(rating.R, 2) if rating else None,
+        "mos": round(rating.MOS, 3) if rating else None,
         "digits": stream.digits,
     }

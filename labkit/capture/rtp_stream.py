@@ -100,7 +100,7 @@ class RtpStream:
     @cached_property
     def payload(self) -> str:
         """The payload types, named as Wireshark's list names them."""
-        return ", ".join(self.payload_types.short(number) for number in np.unique(self.payload_type).tolist())
+        return ", ".join(self.payload_types.short(number) for number in np.flatnonzero(np.bincount(self.payload_type)).tolist())
 
     @cached_property
     def codec(self) -> str:
