@@ -18,7 +18,7 @@ import html
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -249,6 +249,17 @@ class Lab:
             self.pbx.registrar.remove(number, contact)
 
         self._background.run(forget())
+
+    def sniff(self, seconds: float, *, during: Callable[[], object] | None = None) -> Capture:
+        """Sniff the loopback with scapy, as Wireshark would, until ``seconds`` after ``during`` (begun once scapy listens) has returned.
+
+        Linux only, and only for who may (root, or CAP_NET_RAW); :class:`LabError` says so in one sentence otherwise.
+        """
+        from labkit.lab_sniff import sniff
+
+        self._check()
+        assert self._wire is not None
+        return sniff(self._wire, seconds, during)
 
     @property
     def closed(self) -> bool:

@@ -14,7 +14,7 @@ FLOORS = [
     {"capture", "security"},
     {"net"},
     {"pbx", "mail", "phones"},
-    {"lab", "lab_capture", "lab_evidence", "lab_extensions", "lab_wire"},
+    {"lab", "lab_capture", "lab_evidence", "lab_extensions", "lab_sniff", "lab_wire"},
     {"notebook", "grading", "cli", "demo", "doctor", "serve"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
