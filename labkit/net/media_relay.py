@@ -19,6 +19,7 @@ from labkit.errors import SipError, WireError
 from labkit.net.child import Child
 from labkit.net.plan import Address, Host
 from labkit.sip.message import SipMessage
+from labkit.sip.number import decimal
 from labkit.sip.sdp import Line, Media, Sdp
 
 HELD = "0.0.0.0"
@@ -145,7 +146,8 @@ class MediaRelay:
 def _rtcp(media: Media, rtp: Address) -> Address:
     """Where a section's RTCP is received: the next port, or what ``a=rtcp`` says (RFC 3605)."""
     for value in media.attributes("rtcp"):
-        port, *rest = value.split()
-        if port.isdecimal() and 0 < int(port) < 65536:
-            return (rest[2] if len(rest) == 3 else rtp[0]), int(port)
+        first, *rest = value.split() or [""]
+        port = decimal(first)
+        if port and port < 65536:
+            return (rest[2] if len(rest) == 3 else rtp[0]), port
     return rtp[0], rtp[1] + 1

@@ -59,7 +59,7 @@ class OutboundRule:
 
     def fits(self, number: str) -> bool:
         long_enough = len(number) == self.length if self.length else len(number) > self.strip_digits
-        return number.startswith(self.prefix) and long_enough and all(c.isdigit() or c in "+*#" for c in number)
+        return number.startswith(self.prefix) and long_enough and all(c in "0123456789+*#" for c in number)
 
     def outside(self, number: str) -> str:
         """The number as the gateway gets it."""

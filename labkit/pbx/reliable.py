@@ -15,7 +15,7 @@ from labkit.sip.message import Request, Response
 from labkit.sip.transaction import Transaction
 
 EXTENSION = "100rel"
-_RACK = re.compile(r"(\d{1,10})\s+(\d{1,10})\s+(\S+)")
+_RACK = re.compile(r"(\d{1,10})\s+(\d{1,10})\s+(\S+)", re.ASCII)
 
 
 def rseq(response: Response) -> int | None:

@@ -11,17 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from labkit.errors import SipError
+from labkit.sip.number import decimal
 from labkit.sip.uri import HOST, Params, SipUri
 
 TOKEN = r"A-Za-z0-9\-.!%*_+`'~"  # the characters of a token (§25.1), to be put in a character class
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PARAM = re.compile(rf"\s*;\s*([{TOKEN}]+)(?:\s*=\s*({_QUOTED}|[^;,\"\s<>]+))?\s*", re.DOTALL)
+# Everywhere re.ASCII: digits and white space are those of §25.1.
+_PARAM = re.compile(rf"\s*;\s*([{TOKEN}]+)(?:\s*=\s*({_QUOTED}|[^;,\"\s<>]+))?\s*", re.DOTALL | re.ASCII)
 # The last two alternatives take what is never closed, at once: a hostile header must not cost quadratic time.
 _PIECE = re.compile(rf"{_QUOTED}|<[^<>]*>|[^\",<]+|<|\".*", re.DOTALL)
-_VIA = re.compile(rf"\s*SIP\s*/\s*2\.0\s*/\s*([{TOKEN}]+)\s+({HOST})(?:\s*:\s*(\d{{1,5}}))?\s*(?=;|$)", re.IGNORECASE)
-_CSEQ = re.compile(rf"\s*(\d{{1,20}})\s+([{TOKEN}]+)\s*")
-_BRACKETS = re.compile(rf"\s*(?:({_QUOTED})\s*|([^\"<>,;:@]*))<([^<>\s]+)>\s*", re.DOTALL)
-_BARE = re.compile(r"\s*([^<>\s;,?\"]+)\s*(?=;|$)")
+_VIA = re.compile(rf"\s*SIP\s*/\s*2\.0\s*/\s*([{TOKEN}]+)\s+({HOST})(?:\s*:\s*(\d{{1,5}}))?\s*(?=;|$)", re.IGNORECASE | re.ASCII)
+_CSEQ = re.compile(rf"\s*(\d{{1,20}})\s+([{TOKEN}]+)\s*", re.ASCII)
+# "*+": white space is never tried again as part of a name, or spaces without a bracket would cost quadratic time.
+_BRACKETS = re.compile(rf"\s*+(?:({_QUOTED})\s*|([^\"<>,;:@]*))<([^<>\s]+)>\s*", re.DOTALL | re.ASCII)
+_BARE = re.compile(r"\s*([^<>\s;,?\"]+)\s*(?=;|$)", re.ASCII)
 
 
 def split_commas(value: str) -> list[str]:
@@ -127,9 +130,9 @@ class Via:
     def reply_address(self) -> tuple[str, int]:
         """Where the response goes over UDP: maddr, received and rport, or sent-by (§18.2.2, RFC 3581 §4)."""
         host = self.param("maddr") or self.param("received") or self.host.strip("[]")
-        rport = self.param("rport")
-        if rport and rport.isdigit() and 0 < int(rport) < 65536:
-            return host, int(rport)
+        rport = decimal(self.param("rport"))
+        if rport and rport < 65536:
+            return host, rport
         return host, self.port or (5061 if self.transport == "TLS" else 5060)
 
     def __str__(self) -> str:
@@ -180,14 +183,14 @@ class NameAddr:
     @property
     def expires(self) -> int | None:
         """The ``expires`` of a Contact in seconds; ``None`` when absent or no number (then §10.3 takes the default)."""
-        value = self.param("expires")
-        return min(int(value), 2**32 - 1) if value and value.isdigit() and len(value) < 20 else None
+        seconds = decimal(self.param("expires"))
+        return min(seconds, 2**32 - 1) if seconds is not None else None
 
     @property
     def q(self) -> float:
         """The preference of a Contact, 0 to 1; 1 when absent or no number (§20.10)."""
         value = self.param("q")
-        if value is None or not re.fullmatch(r"0?(\.\d{0,3})?|1(\.0{0,3})?", value) or value in ("", "."):
+        if value is None or not re.fullmatch(r"0?(\.[0-9]{0,3})?|1(\.0{0,3})?", value) or value in ("", "."):
             return 1.0
         return float(value)
 

@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from labkit.errors import SipError
+from labkit.sip.number import decimal
 
 Line = tuple[str, str]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
 # RFC 3264 §6.1: the answer to each direction when the answerer wants all that is possible.
 REVERSED: dict[Direction, Direction] = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
+
+MEDIA_MAX = 64
+"""Sections of one description; each may cost its receiver a pair of ports."""
 
 STATIC_TYPES: dict[int, tuple[str, int, int]] = {
     # RFC 3551 tables 4 and 5: payload type: name, clock rate in Hz, channels
@@ -82,14 +86,14 @@ class Media:
         maps, fmtps = dict(self._by_type("rtpmap")), dict(self._by_type("fmtp"))
         found = []
         for form in self.formats:
-            if not form.isascii() or not form.isdecimal():
+            number = decimal(form)
+            if number is None or number > 127:  # the payload type of RTP has seven bits (RFC 3550 §5.1)
                 continue
-            number = int(form[:3])
             if form in maps:
                 name, _, rest = maps[form].partition("/")
                 rate, _, channels = rest.partition("/")
-                if rate.strip().isdecimal():
-                    found.append(Codec(number, name.strip(), int(rate), int(channels) if channels.isdecimal() else 1, fmtps.get(form, "")))
+                if (hertz := decimal(rate.strip())) is not None:
+                    found.append(Codec(number, name.strip(), hertz, decimal(channels.strip()) or 1, fmtps.get(form, "")))
             elif number in STATIC_TYPES:
                 found.append(Codec(number, *STATIC_TYPES[number], fmtps.get(form, "")))
         return found
@@ -154,6 +158,8 @@ class Sdp:
             if not equals or len(kind) != 1:
                 raise SipError("sip.bad_sdp", line=raw[:100])
             if kind == "m":
+                if len(media) == MEDIA_MAX:
+                    raise SipError("sip.bad_sdp", line=raw[:100])
                 if media:
                     media[-1] = replace(media[-1], lines=tuple(lines))
                 media.append(_media(value))
@@ -232,10 +238,11 @@ def _media(value: str) -> Media:
     parts = value.split()
     if len(parts) < 3:
         raise SipError("sip.bad_sdp", line=f"m={value}"[:100])
-    port, _, count = parts[1].partition("/")
-    if not (port.isascii() and port.isdecimal() and int(port[:6]) < 65536) or (count and not (count.isascii() and count.isdecimal())):
+    first, slash, count = parts[1].partition("/")
+    port, ports = decimal(first), decimal(count) if slash else 1
+    if port is None or ports is None or max(port, ports) > 65535:
         raise SipError("sip.bad_sdp", line=f"m={value}"[:100])
-    return Media(parts[0], int(port), parts[2], tuple(parts[3:]), (), int(count[:6] or 1))
+    return Media(parts[0], port, parts[2], tuple(parts[3:]), (), ports)
 
 
 def _attributes(lines: Iterable[Line], name: str) -> list[str]:

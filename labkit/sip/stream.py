@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labkit.sip.message import MalformedMessage, Request, Response, content_length, parse_head
+from labkit.sip.message import MalformedMessage, Request, Response, SipMessage, content_length, parse_head
 
 PING = b"\r\n\r\n"
 PONG = b"\r\n"
@@ -51,7 +51,7 @@ class StreamParser:
         if end < 0 or end > self.longest:
             self._searched = len(self._buffer)
             if self._searched > self.longest:
-                raise MalformedMessage("sip.too_long", status=513, limit=self.longest)
+                raise MalformedMessage("sip.too_long", status=513, sip_message=self._begun_message(), limit=self.longest)
             return False
         head = bytes(self._buffer[: end + 4])
         del self._buffer[: end + 4]
@@ -65,6 +65,14 @@ class StreamParser:
             raise MalformedMessage("sip.too_long", status=413, sip_message=message, limit=self.longest)
         self._begun = message, length
         return True
+
+    def _begun_message(self) -> SipMessage | None:
+        """What can be answered of a head that is too long: the message that its first lines make."""
+        lines = bytes(self._buffer[: self.longest]).split(b"\r\n")[:-1]
+        try:
+            return parse_head(b"\r\n".join(lines) + b"\r\n\r\n")[0]
+        except MalformedMessage as error:
+            return error.sip_message
 
     def _skip_line_ends(self) -> None:
         """§7.5: CRLFs before a start line are no part of it; two of them are a ping.  One may be the beginning of a ping: it waits."""

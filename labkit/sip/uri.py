@@ -28,7 +28,7 @@ _URI = re.compile(
     rf"(?P<host>{HOST})(?::(?P<port>\d{{1,5}}))?"
     rf"(?P<params>(?:;(?:[{_UNRESERVED}\[\]/:&+$=]|{_ESCAPED})+)*)"
     rf"(?:\?(?P<headers>(?:[{_UNRESERVED}\[\]/?:+$=&]|{_ESCAPED})+))?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _KEEP_IN_USER = "!*'()&=+$,;?/"

@@ -144,6 +144,12 @@ def test_a_description_of_the_pbx_itself_passes_unchanged(tmp_path: Path) -> Non
     assert relay.pass_on(Response(200, "OK", [], sdp(9)), Response(200, "", [("Call-ID", "b")])) == sdp(9)
 
 
+@pytest.mark.parametrize("value", ["", " ", "²", "٣", "9" * 5000, "70000", "0"])
+def test_an_rtcp_port_that_is_none_is_the_next_one(value: str, tmp_path: Path) -> None:
+    relay = MediaRelay(Host("PBX", HERE, HERE, 5060, range(40000, 40010)), tmp_path / "x.log")
+    assert pass_on(relay, sdp(4000, more=f"a=rtcp:{value}\r\n"), "bob", "alice").media[0].attributes("rtcp") == ["40001"]
+
+
 def test_hold_and_transfer(tmp_path: Path) -> None:
     """Alice hears nothing while she holds with c=0.0.0.0; then bob is joined with paul, by the same relay port as before."""
 

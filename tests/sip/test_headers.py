@@ -28,6 +28,14 @@ def test_hostile_headers_cost_linear_time(filling: str) -> None:
     assert time.process_time() - start < 2
 
 
+@pytest.mark.parametrize("space", [" ", "\x0b", "\u2003"])
+def test_white_space_without_a_bracket_costs_linear_time(space: str) -> None:
+    start = time.process_time()
+    with pytest.raises(SipError):
+        NameAddr.parse(space * 60_000 + "x y", "From")
+    assert time.process_time() - start < 1
+
+
 def test_name_addr() -> None:
     bob = NameAddr.parse('"BOB" <sip:100@h:5060;lr>;Tag=x;expires=120')
     assert (bob.display_name, bob.uri, bob.tag, bob.expires) == ("BOB", "sip:100@h:5060;lr", "x", 120)

@@ -158,3 +158,25 @@ def test_a_lone_line_end_starts_no_header(end: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         parse(f"SIP/2.0 200 OK{end}Contact: x\r\nVia: SIP/2.0/UDP h\r\n\r\n".encode())
     assert caught.value.status is None
+
+
+@pytest.mark.parametrize(
+    "extra", ["a: b\r\n" * 500, f"Contact: <sip:a@h>{',<sip:a@h>' * 1500}\r\n", f"Accept: a{';b' * 1500}\r\n", "v: x\r\n y\r\n" * 9999]
+)
+def test_a_head_of_too_many_fields_is_answered_by_its_first_lines(extra: str) -> None:
+    head = "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\n"
+    with pytest.raises(MalformedMessage, match="500 header lines") as error:
+        parse(f"{head}{extra}\r\n".encode())
+    assert error.value.status == 513
+    assert isinstance(error.value.sip_message, Request)
+    answered = error.value.sip_message.response(513)
+    assert answered.via.branch == "z9hG4bKx"
+    assert len(answered.headers) <= 100
+
+
+def test_as_many_proxies_as_max_forwards_allows() -> None:
+    ways = "".join(
+        f"Via: SIP/2.0/UDP h{n};branch=z9hG4bK{n};received=127.0.0.1;rport=5060\r\nRecord-Route: <sip:h{n};lr>\r\n" for n in range(70)
+    )
+    message = parse(f"OPTIONS sip:h SIP/2.0\r\n{ways}\r\n".encode())
+    assert len(message.headers.get_list("Via")) == 70

@@ -32,3 +32,11 @@ def test_a_ping_alone_is_seen_at_once() -> None:
 def test_what_cannot_be_cut_raises(head: bytes) -> None:
     with pytest.raises(MalformedMessage):
         list(StreamParser().receive(head))
+
+
+def test_a_head_that_is_too_long_can_still_be_answered() -> None:
+    with pytest.raises(MalformedMessage) as error:
+        list(StreamParser().receive(b"OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKx\r\nX: " + b"y" * (1 << 20)))
+    assert error.value.status == 513
+    assert error.value.sip_message is not None
+    assert error.value.sip_message.via.branch == "z9hG4bKx"
