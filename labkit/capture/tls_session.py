@@ -27,12 +27,26 @@ from labkit.capture.tls_cipher import (
     session_hash,
 )
 from labkit.capture.tls_keys import KeyLog, fits_certificate, premaster
+from labkit.capture.tls_messages import (
+    ALERT,
+    APPLICATION_DATA,
+    CERTIFICATE,
+    CHANGE_CIPHER_SPEC,
+    CLIENT_HELLO,
+    CLIENT_KEY_EXCHANGE,
+    ENCRYPT_THEN_MAC,
+    EXTENDED_MASTER_SECRET,
+    FINISHED,
+    HANDSHAKE,
+    KEY_UPDATE,
+    NEW_SESSION_TICKET,
+    RETRY,
+    SERVER_HELLO,
+    SUPPORTED_VERSIONS,
+    TICKET,
+    Reader,
+)
 
-CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
-CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, CERTIFICATE, CLIENT_KEY_EXCHANGE, FINISHED, KEY_UPDATE = 1, 2, 4, 11, 16, 20, 24
-TICKET, ENCRYPT_THEN_MAC, EXTENDED_MASTER_SECRET, SUPPORTED_VERSIONS = 35, 22, 23, 43
-RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-"""The random of a ServerHello that asks for another ClientHello (RFC 8446 §4.1.3)."""
 LONGEST_RECORD = (1 << 14) + 2048
 LONGEST_MESSAGE = 1 << 18
 
@@ -180,9 +194,9 @@ class TlsSession:
                 self._transcript += message
             read = _MESSAGES.get(message[0])
             if read is not None:
-                read(self, number, side, _Reader(message[4:]))
+                read(self, number, side, Reader(message[4:]))
 
-    def _client_hello(self, number: int, side: Side, body: _Reader) -> None:
+    def _client_hello(self, number: int, side: Side, body: Reader) -> None:
         self.client = number
         self._offered = body.number(2)
         self._client_random = body.take(32)
@@ -192,7 +206,7 @@ class TlsSession:
         self._ticket = body.extensions().get(TICKET, b"")
         self._master, self._made, self._encrypted_premaster, self._new_ticket, self._resumed = None, None, b"", b"", False
 
-    def _server_hello(self, number: int, side: Side, body: _Reader) -> None:
+    def _server_hello(self, number: int, side: Side, body: Reader) -> None:
         version, self._server_random, session = body.number(2), body.take(32), body.vector(1)
         self.suite_number = body.number(2)
         compression, extensions = body.number(1), body.extensions()
@@ -212,20 +226,20 @@ class TlsSession:
         if compression:
             self.why = "decrypt.compressed"
 
-    def _certificates(self, number: int, side: Side, body: _Reader) -> None:
+    def _certificates(self, number: int, side: Side, body: Reader) -> None:
         if self.version < TLS_1_3 and number != self.client:
-            self._certificate = _Reader(body.vector(3)).vector(3)
+            self._certificate = Reader(body.vector(3)).vector(3)
 
-    def _key_exchange(self, number: int, side: Side, body: _Reader) -> None:
+    def _key_exchange(self, number: int, side: Side, body: Reader) -> None:
         self._encrypted_premaster = body.vector(2)
         self._hashed = self._transcript  # RFC 7627 §3: up to and with this message
 
-    def _session_ticket(self, number: int, side: Side, body: _Reader) -> None:
+    def _session_ticket(self, number: int, side: Side, body: Reader) -> None:
         if self.version < TLS_1_3:
             body.take(4)
             self._new_ticket = body.vector(2)
 
-    def _finished(self, number: int, side: Side, body: _Reader) -> None:
+    def _finished(self, number: int, side: Side, body: Reader) -> None:
         if self.version == TLS_1_3:
             self._secret13(number, side, "CLIENT_TRAFFIC_SECRET_0" if number == self.client else "SERVER_TRAFFIC_SECRET_0")
         elif self._master:
@@ -233,7 +247,7 @@ class TlsSession:
                 if name:
                     self._secrets.sessions[name] = self._master
 
-    def _key_update(self, number: int, side: Side, body: _Reader) -> None:
+    def _key_update(self, number: int, side: Side, body: Reader) -> None:
         if isinstance(side.opener, Aead13Opener):
             side.opener = side.opener.updated()
 
@@ -319,33 +333,7 @@ class TlsSession:
         return "decrypt.no_secret"
 
 
-class _Reader:
-    """Fields of a message, in order; what is cut short reads as shorter or zero."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def take(self, length: int) -> bytes:
-        taken = self._data[self._at : self._at + length]
-        self._at += length
-        return taken
-
-    def number(self, length: int) -> int:
-        return int.from_bytes(self.take(length), "big")
-
-    def vector(self, width: int) -> bytes:
-        """A field with its length, ``width`` bytes, before it."""
-        return self.take(self.number(width))
-
-    def extensions(self) -> dict[int, bytes]:
-        inner, found = _Reader(self.vector(2)), {}
-        while inner._at + 4 <= len(inner._data):
-            kind = inner.number(2)
-            found[kind] = inner.vector(2)
-        return found
-
-
-_MESSAGES: dict[int, Callable[[TlsSession, int, Side, _Reader], None]] = {
+_MESSAGES: dict[int, Callable[[TlsSession, int, Side, Reader], None]] = {
     CLIENT_HELLO: TlsSession._client_hello,
     SERVER_HELLO: TlsSession._server_hello,
     NEW_SESSION_TICKET: TlsSession._session_ticket,
