@@ -5,7 +5,10 @@ The half that is asked is :mod:`labkit.pbx.leg`, which builds on this one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec
 
 from labkit.errors import SipError
 from labkit.net.udp import Address
@@ -21,6 +24,13 @@ from labkit.sip.transaction import State, Transaction
 ALLOW = "INVITE, ACK, CANCEL, OPTIONS, BYE, REGISTER, SUBSCRIBE, NOTIFY, REFER, PRACK, UPDATE, INFO, MESSAGE"
 SUPPORTED = ("replaces", "timer", "100rel", "norefersub")
 """Extensions that a request may require of us (RFC 3891, 4028, 3262, 4488)."""
+CAPABILITIES = (
+    ("Accept", "application/sdp"),
+    ("Accept-Encoding", "identity"),
+    ("Accept-Language", "en"),
+    ("Supported", ", ".join(SUPPORTED)),
+)
+"""What a 200 to OPTIONS says beside Allow (RFC 3261 §11.2)."""
 # What a message of one leg hands to the other beside its body.  Everything else is that leg's own business and stays there.
 PASSED = (
     "Content-Type",
@@ -32,6 +42,9 @@ PASSED = (
     "Reason",
     "Warning",
 )
+
+P = ParamSpec("P")
+log = logging.getLogger("labkit.pbx")
 
 
 class AskingLeg:
@@ -55,7 +68,8 @@ class AskingLeg:
         """How many transfers the phone has asked for in this dialog."""
         self.origin = Origin()
         config = exchange.config
-        self.timer = SessionTimer(self.stack, config.session_expires_s, config.session_min_s, self._refresh_session, self._session_over)
+        refresh, expire = self.guarded(self._refresh_session), self.guarded(self._session_over)
+        self.timer = SessionTimer(self.stack, config.session_expires_s, config.session_min_s, refresh, expire)
         self._book = exchange.book
         self._allowed: set[str] = set()  # the methods that the phone says it knows
         self._asked: Transaction | None = None  # our INVITE that has no final response yet
@@ -63,6 +77,8 @@ class AskingLeg:
         self._unconfirmed: Transaction | None = None  # their INVITE whose 2xx has no ACK yet
         self._ack_due: int | None = None  # CSeq of our INVITE whose 2xx waits for the other leg's ACK body
         self._ack_sent: tuple[int, bytes, Address] | None = None
+        self._offered: Transaction | None = None  # their UPDATE with an offer that we have not answered yet
+        self._offers = 0  # our UPDATEs with an offer that have no final response yet
         self._when_free: list[Callable[[], None]] = []
 
     @property
@@ -74,6 +90,30 @@ class AskingLeg:
     def confirmed(self) -> bool:
         """Whether the call is up on this leg."""
         return self.dialog is not None and self.dialog.state is DialogState.CONFIRMED and not self.ended
+
+    # -- mistakes of the PBX's own --------------------------------------------------------------------------------------------------
+
+    def collapse(self) -> None:
+        """Give this leg up, and the call it belongs to."""
+        raise NotImplementedError
+
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """Whatever goes wrong inside is logged and ends the call of this leg, so that no call is left behind half made."""
+        try:
+            yield
+        except Exception:
+            log.exception("the call of %s ends: it could not be handled", self.number)
+            self.collapse()
+
+    def guarded(self, work: Callable[P, None]) -> Callable[P, None]:
+        """``work`` as a timer or a response may start it: :meth:`contained`."""
+
+        def contained_work(*arguments: P.args, **named: P.kwargs) -> None:
+            with self.contained():
+                work(*arguments, **named)
+
+        return contained_work
 
     # -- asking ---------------------------------------------------------------------------------------------------------------------
 
@@ -114,6 +154,7 @@ class AskingLeg:
         if method == "INVITE":
             self._asked = self._send(request, self._on_reinvite(request, answered))
         else:
+            self._offers += bool(method == "UPDATE" and request.body)
             self._send(request, lambda response: self._on_other(request, response, answered))
 
     def reinvite(self, source: SipMessage | None, answered: Answered, tries: int = 5) -> None:
@@ -126,7 +167,7 @@ class AskingLeg:
             if response is not None and response.status == 491 and tries > 1 and not self.ended:
                 chance = int(self.stack.token(2), 16) / 0xFFFF
                 pause = (self.first_retry_s + 1.9 * chance) * self.stack.timers.t1 / 0.5
-                self.stack.later(pause, lambda: self.reinvite(source, answered, tries - 1))
+                self.stack.later(pause, self.guarded(lambda: self.reinvite(source, answered, tries - 1)))
             else:
                 answered(response)
 
@@ -140,6 +181,7 @@ class AskingLeg:
     def _on_other(self, request: Request, response: Response | None, answered: Answered) -> None:
         if response is not None and response.status < 200:
             return
+        self._offers -= bool(request.method == "UPDATE" and request.body)
         if response is not None and response.status < 300 and request.method == "UPDATE":
             self._refresh(response)
             self.timer.answered(response)
@@ -246,7 +288,7 @@ class AskingLeg:
             return "", 0  # a Contact of another scheme: nobody hears us, and the timers say so
 
     def _send(self, request: Request, answered: Answered) -> Transaction:
-        return self.stack.send(request, self._next_hop(), answered)
+        return self.stack.send(request, self._next_hop(), self.guarded(answered))
 
     def _dress(self, message: SipMessage, source: SipMessage | None) -> None:
         """Add the Session-ID, and the body of the other leg with the headers that describe it, byte for byte."""

@@ -44,6 +44,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from labkit.errors import SipError
+from labkit.pbx.asking import log
 from labkit.pbx.call_table import CALLEE, CALLER, CONNECTED, ENDED, RINGING, TABLE, TRYING, WAITING
 from labkit.pbx.call_table import CallState as CallState
 from labkit.pbx.call_table import Side as Side
@@ -51,6 +52,7 @@ from labkit.pbx.dialplan import Destination, Party
 from labkit.pbx.events import (
     Acknowledge,
     CancelUpdate,
+    Collapse,
     Confirm,
     Connect,
     Disconnect,
@@ -100,9 +102,12 @@ class Call:
         self.legs: dict[Side, Leg] = {}
         self.hunt: Hunt | None = None
         self.transfer: Transfer | None = None
+        self.taker: IncomingLeg | None = None
+        """The phone that is about to take a side of this call (:func:`labkit.pbx.pickup.take`)."""
         self.stop_waiting: Callable[[], None] = lambda: None
         """What is to be undone when the phone that waits is taken, or leaves."""
         self._rung: tuple[int, bytes] | None = None
+        self._over = False
 
     @property
     def caller(self) -> Party:
@@ -122,13 +127,16 @@ class Call:
             incoming.trying()
         self.tell("calling", self.caller.number, self.callee.number)
         search = Search(self.caller, incoming.request, max_forwards, incoming.uuid, incoming.reliable)
-        self.hunt = Hunt(self.exchange, search, lambda leg, event: self._happen(CALLEE, leg, event))
+        self.hunt = Hunt(self.exchange, search, lambda leg, event: self._happen(CALLEE, leg, event), self.collapse)
         self.hunt.start(destination)
 
     def handle(self, leg: Leg, event: LegEvent) -> None:
         """Something happened on a leg: look it up in the table and do it."""
         side = next((side for side, known in self.legs.items() if known is leg), None)
-        if side is None:
+        if isinstance(event, Collapse):
+            if side is not None or leg is self.taker:
+                self.collapse()
+        elif side is None:
             self._refuse(leg, event)  # of a phone that has left this call
         else:
             self._happen(side, leg, event)
@@ -151,10 +159,20 @@ class Call:
         self.state = ENDED
         if self.transfer is not None:
             self.transfer.abandon(487)
-        for leg in self.legs.values():
-            if isinstance(leg, IncomingLeg):
-                leg.fail(status)
-            leg.disconnect()
+        for leg in list(self.legs.values()):
+            leg.break_off(status)
+        self._finish()
+
+    def collapse(self) -> None:
+        """The PBX has made a mistake in this call: it ends on every leg with 500 or BYE, has its record, and leaves nothing behind."""
+        if self._over:
+            return
+        self.code = 500 if self.connected_at is None else None
+        self.state = ENDED
+        legs = list(self.legs.values())
+        legs += [leg for leg in (self.taker, self.transfer.leg if self.transfer is not None else None) if leg is not None]
+        for leg in legs:
+            leg.break_off()
         self._finish()
 
     # -- the work of the table: before the answer -----------------------------------------------------------------------------------
@@ -222,6 +240,11 @@ class Call:
     def _update(self, leg: Leg, event: Update) -> None:
         """re-INVITE, UPDATE, INFO or MESSAGE: ask the other leg the same, answer this one what it says."""
         other, method = self.other(leg), event.message.method
+        if not other.confirmed and not other.ended:
+            # The caller's 200 still waits for a PRACK, so its phone can be asked nothing: an offer crosses that one (RFC 3311 §5.2).
+            glare = method in ("INVITE", "UPDATE")
+            leg.answer(event.transaction, 491 if glare else 500, extra=[] if glare else [("Retry-After", 1)])
+            return
 
         def answered(response: Response | None) -> None:
             status = response.status if response is not None else 408
@@ -248,10 +271,13 @@ class Call:
         from labkit.pbx.transfer import begin
 
         self.state = CONNECTED
-        begin(self, leg, event)
+        if self.other(leg).confirmed:
+            begin(self, leg, event)
+        else:
+            self._refuse_transfer(leg, event)
 
     def _refuse_transfer(self, leg: Leg, event: Refer) -> None:
-        leg.answer(event.transaction, 491)  # one transfer at a time
+        leg.answer(event.transaction, 491)  # one transfer at a time, and none before the caller is answered
 
     def _one_leaves(self, leg: Leg, event: Disconnect) -> None:
         """A transfer rings.  Whoever asked for it may go; without the other one there is nothing to transfer."""
@@ -280,7 +306,7 @@ class Call:
         """From now on this phone is on that side of the call."""
         self.legs[side], self.parties[side] = leg, party
         leg.owner = self
-        self.transfer, self.state = None, CONNECTED
+        self.transfer, self.taker, self.state = None, None, CONNECTED
         self.stop_waiting()
         self.stop_waiting = lambda: None
 
@@ -311,19 +337,32 @@ class Call:
         return self.legs[self.side(leg).other]
 
     def _finish(self) -> None:
+        """Once: let go of everything, and write the record.  A step that fails does not keep the next one from being done."""
+        if self._over:
+            return
+        self._over, self.ended_at = True, self.exchange.stack.now
+        for step in (self._stop_seeking, self.stop_waiting, self._tell_end, lambda: self.on_end(self)):
+            try:
+                step()
+            except Exception:
+                log.exception("%r could not be ended properly", self)
+        # Its legs know this call.  If it knew them on, a busy PBX would be stopped for long by the search for such circles.
+        self.legs, self.hunt, self.transfer, self.taker, self.on_end = {}, None, None, None, lambda call: None
+        self.stop_waiting = lambda: None
+
+    def _stop_seeking(self) -> None:
+        if self.taker is not None and not self.taker.answered:
+            self.taker.break_off(480)
         if self.hunt is not None:
             self.hunt.stop()
         if self.transfer is not None:
             self.transfer.abandon(487)
-        self.stop_waiting()
-        self.ended_at = self.exchange.stack.now
+
+    def _tell_end(self) -> None:
         if self.connected_at is None:
             self.tell("failed", self.caller.number, self.callee.number, self.code)
         else:
             self.tell("ended", self.caller.number, self.callee.number)
-        self.on_end(self)
-        # Its legs know this call.  If it knew them on, a busy PBX would be stopped for long by the search for such circles.
-        self.legs, self.hunt, self.transfer, self.on_end = {}, None, None, lambda call: None
 
     def tell(self, kind: Kind, extension: str, peer: str, code: int | None = None) -> None:
         """Let the owner of the PBX know."""

@@ -109,4 +109,9 @@ class Forward:
     """The entries of History-Info (RFC 7044)."""
 
 
-LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail | Acknowledge | Refer | Forward
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """The PBX itself made a mistake with this leg (an exception, which is in the log), and cannot go on with it."""
+
+
+LegEvent = Ring | Connect | Confirm | Update | CancelUpdate | Disconnect | Fail | Acknowledge | Refer | Forward | Collapse

@@ -20,8 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.errors import SipError
+from labkit.pbx.asking import log
 from labkit.pbx.dialplan import Destination, Party, Turn
-from labkit.pbx.events import Connect, Fail, Forward, LegEvent, Ring, Update
+from labkit.pbx.events import Collapse, Connect, Fail, Forward, LegEvent, Ring, Update
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.leg import Leg
 from labkit.pbx.outgoing import OutgoingLeg
@@ -56,15 +57,15 @@ class Search:
 
 
 class Hunt:
-    """One search.  It owns the legs that ring."""
+    """One search.  It owns the legs that ring.  ``collapse`` ends what it is for, when the PBX itself makes a mistake in it."""
 
-    def __init__(self, exchange: Exchange, search: Search, report: Report) -> None:
+    def __init__(self, exchange: Exchange, search: Search, report: Report, collapse: Callable[[], None]) -> None:
         self.exchange, self.search = exchange, search
         self.destination: Destination
         """Where it rings now."""
         self.phones: list[OutgoingLeg] = []
         """The phones of this turn."""
-        self._report = report
+        self._hear, self._collapse = report, collapse
         self._turns: list[Turn] = []
         self._refusals: list[Fail] = []
         self._open = 0  # phones of this turn that have not refused
@@ -104,6 +105,17 @@ class Hunt:
             self._report(leg, event)
         elif isinstance(event, Fail):
             self._refused(event)
+        elif isinstance(event, Collapse):
+            self._collapse()
+
+    def _report(self, leg: OutgoingLeg | None, event: LegEvent) -> None:
+        try:
+            self._hear(leg, event)
+        except Exception:
+            log.exception("%s for %s could not be handled", type(event).__name__, self.search.caller.number)
+            if leg is not None:
+                leg.break_off()
+            self._collapse()
 
     # -- turns ----------------------------------------------------------------------------------------------------------------------
 
@@ -138,7 +150,11 @@ class Hunt:
 
     def _no_answer(self) -> None:
         self._rang_out = True
-        self._next_turn()
+        try:
+            self._next_turn()
+        except Exception:
+            log.exception("nobody else could be rung for %s", self.search.caller.number)
+            self._collapse()
 
     def _refused(self, event: Fail) -> None:
         self._refusals.append(event)

@@ -22,7 +22,7 @@ class IncomingLeg(Leg):
         self.reliable = supports(self.request, EXTENSION)
         """Whether the phone understands reliable provisional responses."""
         self._needs_reliable = EXTENSION in self.request.headers.get_list("Require")
-        self._reliable = ReliableResponses(self.stack, transaction, self._not_acknowledged)
+        self._reliable = ReliableResponses(self.stack, transaction, self.guarded(self._not_acknowledged))
         self._initial = transaction
         self._pending = transaction
         transaction.user = self
@@ -109,6 +109,12 @@ class IncomingLeg(Leg):
             super().disconnect(source)
         else:
             self.fail(480)
+
+    def _end(self, status: int) -> None:
+        if self._pending is self._initial and self.dialog is not None:
+            self.dialog.state = DialogState.EARLY  # its 200 was to go out, and did not
+        self.fail(status)
+        self.disconnect()
 
     def _not_acknowledged(self) -> None:
         """RFC 3262 §3: no PRACK in 64·T1, so the INVITE is refused with a 5xx."""

@@ -28,8 +28,8 @@ from functools import partial
 from typing import Protocol
 
 from labkit.errors import SipError
-from labkit.pbx.asking import ALLOW, AskingLeg
-from labkit.pbx.events import CancelUpdate, Confirm, Disconnect, LegEvent, Refer, Update
+from labkit.pbx.asking import ALLOW, CAPABILITIES, AskingLeg, log
+from labkit.pbx.events import CancelUpdate, Collapse, Confirm, Disconnect, LegEvent, Refer, Update
 from labkit.pbx.exchange import Exchange
 from labkit.pbx.repeat import Repeater
 from labkit.sip.dialog import DialogState
@@ -52,6 +52,35 @@ class Leg(AskingLeg):
         self._repeat: Repeater | None = None
         self._bye_waits = False  # our BYE must wait for the ACK of our 2xx
         self._bye_source: SipMessage | None = None  # what the other leg said when it ended, for its Reason
+
+    # -- mistakes of the PBX's own --------------------------------------------------------------------------------------------------
+
+    def take(self, request: Request, transaction: Transaction | None) -> None:
+        """:meth:`receive`, contained: a request that cannot be handled gets 500, and its call ends."""
+        with self.contained():
+            self.receive(request, transaction)
+            return
+        if transaction is not None:
+            self.answer(transaction, 500)
+
+    def collapse(self) -> None:
+        self.owner.handle(self, Collapse())
+        self.break_off()
+
+    def break_off(self, status: int = 500) -> None:
+        """End this leg from whatever state it is in: ``status`` before the answer, else BYE or CANCEL.  Raises nothing."""
+        try:
+            self._end(status)
+        except Exception:
+            log.exception("the leg of %s could not be ended properly", self.number)
+            self.ended = True
+            self._stop_repeating()
+            self.timer.stop()
+            for call_id, tag in [key for key, leg in self._book.items() if leg is self]:
+                del self._book[call_id, tag]
+
+    def _end(self, status: int) -> None:
+        self.disconnect()
 
     # -- what the phone does inside the dialog --------------------------------------------------------------------------------------
 
@@ -80,18 +109,21 @@ class Leg(AskingLeg):
             self.owner.handle(self, Refer(request, transaction))
         elif request.method in ("PRACK", "NOTIFY", "SUBSCRIBE"):
             self.answer(transaction, 481)  # nothing here waits for it (RFC 3262 §3, RFC 6665 §4.1.3)
+        elif request.method == "OPTIONS":
+            self.answer(transaction, 200, extra=CAPABILITIES)
         else:
-            self.answer(transaction, 200 if request.method == "OPTIONS" else 405)
+            self.answer(transaction, 405 if request.method == "PUBLISH" else 501, extra=[("Allow", ALLOW)])
 
     def _updated(self, request: Request, transaction: Transaction) -> None:
         """RFC 3311 §5.2; without a body it only refreshes the session, and that is between this phone and us."""
         if self.timer.too_short(request):
             self.refuse_interval(transaction)
-        elif request.body and self._pending is not None:
+        elif request.body and (self._pending is not None or self._offered is not None):
             self.answer(transaction, 500, extra=[("Retry-After", 1)])
-        elif request.body and self.busy:
+        elif request.body and (self.busy or self._offers):
             self.answer(transaction, 491)
         elif request.body or not self.confirmed:
+            self._offered = transaction if request.body else self._offered
             self.owner.handle(self, Update(request, transaction))
         else:
             self.answer(transaction, 200)
@@ -164,7 +196,7 @@ class Leg(AskingLeg):
             if status >= 200:
                 response.headers.append("Supported", "replaces, timer")
                 self.timer.answer(request, response.headers)
-        if (request.method in ("INVITE", "OPTIONS") and status >= 200) or status == 405:
+        if request.method in ("INVITE", "OPTIONS") and status >= 200:
             response.headers.append("Allow", ALLOW)
         for name, value in extra:
             response.headers.append(name, value)
@@ -174,6 +206,8 @@ class Leg(AskingLeg):
             return
         if transaction is self._pending:
             self._pending = None
+        if transaction is self._offered:
+            self._offered = None
         if status < 300 and self.dialog is not None and request.method in ("INVITE", "UPDATE"):
             self._refresh(request)
             if request.method == "INVITE":
@@ -191,7 +225,8 @@ class Leg(AskingLeg):
             if not known:
                 self.owner.handle(self, Disconnect(None))
 
-        self._repeat = Repeater(self.stack, lambda: self.stack.respond(transaction, response), give_up, self.stack.timers.t2)
+        again = partial(self.stack.respond, transaction, response)
+        self._repeat = Repeater(self.stack, again, self.guarded(give_up), self.stack.timers.t2)
 
     def _stop_repeating(self) -> None:
         self._unconfirmed = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
-_ORIGIN = re.compile(rb"^o=(\S+) (\S+) (\d+) ([^\r\n]*)", re.MULTILINE)
+_ORIGIN = re.compile(rb"^o=(\S+) (\S+) (\d{1,19}) ([^\r\n]*)", re.MULTILINE)
 
 
 class Origin:
-    """What one leg has been shown.  A description passes unchanged until that of another session comes; then ``o=`` is rewritten."""
+    """What one leg has been shown.  A description passes unchanged until that of another session comes; then ``o=`` is rewritten.
+
+    A version of more digits than a 64-bit number has (RFC 3264 §5) cannot be counted up, and such a description always passes unchanged.
+    """
 
     def __init__(self) -> None:
         self.shown = b""

@@ -63,7 +63,7 @@ class OutgoingLeg(Leg):
     def _call(self, request: Request, uri: SipUri, source: SipMessage | None) -> None:
         self.timer.ask(request.headers)
         self._dress(request, source)
-        self._asked = self.invitation = self.stack.send(request, uri.address, self._on_response)
+        self._asked = self.invitation = self.stack.send(request, uri.address, self.guarded(self._on_response))
         self._book[request.call_id, self.tag] = self
 
     def _call_again(self, refusal: Response) -> bool:
@@ -77,7 +77,7 @@ class OutgoingLeg(Leg):
         headers.set("CSeq", f"{old.cseq.number + 1} INVITE")
         request = Request("INVITE", old.uri, headers, old.body)
         self.timer.ask(headers)
-        self._asked = self.invitation = self.stack.send(request, old.target.address, self._on_response)
+        self._asked = self.invitation = self.stack.send(request, old.target.address, self.guarded(self._on_response))
         return True
 
     @property

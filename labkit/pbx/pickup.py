@@ -48,10 +48,10 @@ def park(call: Call, side: Side, orbit: str, parker: str) -> None:
         if destination is None:
             call.hang_up()
             return
-        hunt = Hunt(exchange, Search(call.parties[side.other], None, uuid=left.uuid), sought)
+        hunt = Hunt(exchange, Search(call.parties[side.other], None, uuid=left.uuid), sought, call.collapse)
         hunt.start(destination)
 
-    alarm = exchange.stack.later(exchange.config.park_timeout_s, back_to_parker)
+    alarm = exchange.stack.later(exchange.config.park_timeout_s, left.guarded(back_to_parker))
 
     def stop() -> None:
         alarm.cancel()
@@ -65,17 +65,25 @@ def park(call: Call, side: Side, orbit: str, parker: str) -> None:
 
 
 def take(call: Call, side: Side, incoming: IncomingLeg, party: Party) -> None:
-    """The phone that has just called takes that side of ``call``: the other one answers its offer, or makes one if it has none."""
-    remaining, replaced = call.legs[side.other], call.legs.get(side)
+    """The phone that has just called takes that side of ``call``: the other one answers its offer, or makes one if it has none.
+
+    One at a time: who comes while the other phone is still being asked gets 480, and so does the first when the call ends meanwhile.
+    """
+    if call.taker is not None and not call.taker.ended:
+        incoming.fail(480)
+        return
+    remaining, before, call.taker = call.legs[side.other], call.state, incoming
     learn(incoming, incoming.request, incoming.stack.token)
     join(remaining, incoming)
     incoming.trying()
 
     def answered(response: Response | None) -> None:
-        if response is None or response.status >= 300 or incoming.ended:
+        gone = incoming.ended or call.state is not before or call.legs.get(side.other) is not remaining
+        if response is None or response.status >= 300 or gone:
             incoming.fail(response.status if response is not None and response.status >= 300 else 480)
             remaining.confirm(None)
             return
+        replaced = call.legs.get(side)
         call.replace(side, incoming, party)
         if replaced is not None:
             replaced.disconnect()
@@ -98,9 +106,9 @@ def pick_up(call: Call, incoming: IncomingLeg, party: Party) -> None:
     except SipError as error:
         incoming.fail(error.status or 488)
         return
-    call.hunt.stop(200)
     call.legs[Side.CALLEE], call.parties[Side.CALLEE] = incoming, party
     incoming.owner = call
+    call.hunt.stop(200)
     learn(incoming, incoming.request, incoming.stack.token)
     join(caller, incoming)
     incoming.connect(silence)

@@ -15,7 +15,7 @@ from labkit.errors import SipError
 from labkit.net.media_relay import MediaRelay
 from labkit.net.tap import Tap
 from labkit.net.udp import Address
-from labkit.pbx.asking import ALLOW, SUPPORTED
+from labkit.pbx.asking import ALLOW, CAPABILITIES, SUPPORTED
 from labkit.pbx.auth import Authenticator
 from labkit.pbx.busy_lamp import DialogInfo
 from labkit.pbx.call import Call
@@ -158,22 +158,29 @@ class Pbx:
         leg = self._leg_of(request)
         if transaction is None or request.method == "ACK":
             if leg is not None:
-                leg.receive(request, None)
+                leg.take(request, None)
             return  # an ACK of nothing is absorbed (§17.2.3 leaves it to us, and nobody may answer it)
         if request.method == "CANCEL":
             self._cancel(request, transaction)
-        elif leg is not None:
-            leg.receive(request, transaction)
+        elif leg is not None and request.method != "REGISTER":
+            self._stack.trust(source)
+            if not self._requires_more(request, transaction):
+                leg.take(request, transaction)
         elif request.to.tag and request.method not in ("REGISTER", "OPTIONS", "SUBSCRIBE"):
             self._reply(transaction, 481)
         elif self._stack.transactions.merged(transaction):
             self._reply(transaction, 482)  # §8.2.2.2: the same request came on two paths
-        elif required := [item for item in request.headers.get_list("Require") if item.lower() not in SUPPORTED]:
+        elif not self._requires_more(request, transaction):
+            self._outside(request, transaction, source)
+
+    def _requires_more(self, request: Request, transaction: Transaction) -> bool:
+        """§8.2.2.3: a request that requires what is not spoken here gets 420, inside a dialog too."""
+        required = [item for item in request.headers.get_list("Require") if item.lower() not in SUPPORTED]
+        if required:
             response = request.response(420, to_tag=self._stack.token(4))
             response.headers.append("Unsupported", ", ".join(required))
             self._stack.respond(transaction, response)
-        else:
-            self._outside(request, transaction, source)
+        return bool(required)
 
     def _outside(self, request: Request, transaction: Transaction, source: Address) -> None:
         """A request outside any dialog."""
@@ -182,15 +189,15 @@ class Pbx:
         elif request.method == "INVITE":
             self._switchboard.invite(request, transaction)
         elif request.method == "OPTIONS":
-            self._options(transaction)
+            self._options(request, transaction)
         elif request.method == "SUBSCRIBE":
             self._subscribe(request, transaction)
         elif request.method == "MESSAGE":
             self._switchboard.message(request, transaction)
         elif request.method == "REFER":
             self._reply(transaction, 403)  # there is no call here that could be transferred (see labkit.pbx.transfer)
-        elif request.method == "BYE":
-            self._reply(transaction, 481)
+        elif request.method in ("BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"):
+            self._reply(transaction, 481)  # they are only spoken inside a dialog, or of a subscription
         else:
             response = request.response(405 if request.method in KNOWN else 501, to_tag=self._stack.token(4))
             response.headers.append("Allow", ALLOW)
@@ -215,10 +222,20 @@ class Pbx:
         if extension is not None:
             self._notifier.subscribe(request, transaction, extension.number)
 
-    def _options(self, transaction: Transaction) -> None:
-        response = transaction.request.response(200, to_tag=self._stack.token(4))
+    def _options(self, request: Request, transaction: Transaction) -> None:
+        """§11.2: the status that an INVITE would get; but a stranger hears 200 for every number, lest he learns which exist."""
+        dialled = request.target.user or ""
+        if dialled and ("Authorization" in request.headers or "Proxy-Authorization" in request.headers):
+            extension = self._authenticated(request, transaction)
+            if extension is None:
+                return
+            if not self.config.features.read(dialled) and self.plan.destination(dialled, extension.number) is None:
+                self._reply(transaction, 404)
+                return
+        response = request.response(200, to_tag=self._stack.token(4))
         response.headers.append("Allow", ALLOW)
-        response.headers.append("Accept", "application/sdp")
+        for name, value in CAPABILITIES:
+            response.headers.append(name, value)
         response.headers.append("Contact", f"<sip:{self._stack.host}>")
         self._stack.respond(transaction, response)
 
@@ -231,7 +248,8 @@ class Pbx:
         # §9.2: the To tag of the 200 to CANCEL is that of the INVITE's response.
         self._stack.respond(transaction, request.response(200, to_tag=leg.tag if leg is not None else self._stack.token(4)))
         if leg is not None:
-            leg.cancelled(request)
+            with leg.contained():
+                leg.cancelled(request)
 
     # -- calls ----------------------------------------------------------------------------------------------------------------------
 
@@ -260,6 +278,7 @@ class Pbx:
             self._stack.respond(transaction, verdict)
             return None
         self.guard.logged_in(source)
+        self._stack.trust(source)
         return verdict
 
     def _reply(self, transaction: Transaction, status: int, reason: str = "", error: SipError | None = None) -> None:

@@ -22,6 +22,7 @@ from labkit.pbx.pickup import confirm_and_end, pick_up, take
 from labkit.pbx.stack import warning
 from labkit.pbx.transfer import read_replaces
 from labkit.sip.message import Request
+from labkit.sip.number import decimal
 from labkit.sip.transaction import Transaction
 from labkit.sip.uri import SipUri
 
@@ -65,15 +66,16 @@ class Switchboard:
         except SipError as error:
             self._reply(transaction, 400, error)  # no usable Contact (§8.1.1.8)
             return
-        if incoming.timer.too_short(request):
-            incoming.refuse_interval(transaction)
-            incoming.fail(422)
-        elif replaces := request.headers.get("Replaces"):
-            self._replace(replaces, incoming, caller)
-        elif feature := self.exchange.config.features.read(dialled):
-            self._feature(*feature, incoming, caller)
-        else:
-            self._call(incoming, caller, dialled, hops)
+        with incoming.contained():
+            if incoming.timer.too_short(request):
+                incoming.refuse_interval(transaction)
+                incoming.fail(422)
+            elif replaces := request.headers.get("Replaces"):
+                self._replace(replaces, incoming, caller)
+            elif feature := self.exchange.config.features.read(dialled):
+                self._feature(*feature, incoming, caller)
+            else:
+                self._call(incoming, caller, dialled, hops)
 
     def message(self, request: Request, transaction: Transaction) -> None:
         """A text from phone to phone (RFC 3428): to the contact that is wanted most."""
@@ -169,7 +171,9 @@ class Switchboard:
 
     def _hops(self, request: Request, transaction: Transaction) -> int | None:
         """Max-Forwards less one (§16.6, step 3), 483 when it is used up."""
-        left = int(request.headers.get("Max-Forwards") or 70)
+        left = decimal(request.headers.get("Max-Forwards"))
+        if left is None:
+            left = 70
         if left == 0:
             self._reply(transaction, 483)
             return None

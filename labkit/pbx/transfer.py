@@ -127,7 +127,7 @@ class Transfer:
             self._fail(404 if destination is None else 486)
             return
         extra = (("Referred-By", self._refer.headers.get("Referred-By") or f"<sip:{self.leg.number}@{exchange.stack.host}>"),)
-        self._hunt = Hunt(exchange, Search(self._party, None, uuid=self.remaining.uuid, extra=extra), self._sought)
+        self._hunt = Hunt(exchange, Search(self._party, None, uuid=self.remaining.uuid, extra=extra), self._sought, self.call.collapse)
         self._hunt.start(destination)
 
     def _sought(self, leg: OutgoingLeg | None, event: LegEvent) -> None:
