@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import sip_load
-from tests.benchmarks.servers import SERVERS, running
+from tests.benchmarks.servers import SERVERS, Address, running
 from tests.processes import only_on_linux
 
 LONG = os.environ.get("LABKIT_BENCHMARK") == "long"
-TRY_S, TRIES = (5, 2) if LONG else (1, 1)
+TRY_S, TRIES = (5, 2) if LONG else (2, 1)
 LATENCY_S = 20.0 if LONG else 4.0
 MEMORY_RATE = 100
 WARM_CALLS, MORE_CALLS = (4_000, 10_000) if LONG else (200, 300)
@@ -42,8 +42,17 @@ def test_calls_latency_registrations_memory(name: str, tool: Callable[[str], str
         memory = f"{first:.1f} MB at first, {warm:.1f} MB after {WARM_CALLS} calls, {server.memory_mb():.1f} MB after {MORE_CALLS} more"
         figure(f"{name}: {memory} ({load.failed} failed)")
         figure(f"{name}: INVITE to 180 at 50 calls/s: {sip_load.latency(to, 50, LATENCY_S)}")
-        calls = sip_load.highest_rate(lambda rate: sip_load.calls(sipp, to, tmp_path, rate, rate * TRY_S), TRIES)
-        figure(f"{name}: {calls} calls/s without failure")
-        if name in REGISTRARS:
-            rate = sip_load.highest_rate(lambda rate: sip_load.registrations(sipp, to, tmp_path, rate, rate * TRY_S), TRIES)
-            figure(f"{name}: {rate} registrations/s with digest")
+    figure(f"{name}: {highest(name, sip_load.calls, sipp, tmp_path)} calls/s without failure")
+    if name in REGISTRARS:
+        figure(f"{name}: {highest(name, sip_load.registrations, sipp, tmp_path)} registrations/s with digest")
+
+
+def highest(name: str, load: Callable[[str, Address, Path, int, int], sip_load.Load], sipp: str, folder: Path) -> int:
+    """The highest rate without failure, each tried with a new server: one that was overrun still repeats messages half a minute later."""
+
+    def run(rate: int) -> sip_load.Load:
+        with running(name, folder) as server:
+            assert server is not None
+            return load(sipp, server.address, folder, rate, rate * TRY_S)
+
+    return sip_load.highest_rate(run, TRIES)
