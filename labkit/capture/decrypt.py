@@ -17,7 +17,7 @@ from labkit.capture.srtp_decrypt import SrtpResult, SrtpStream, open_srtp
 from labkit.capture.table import html_table
 from labkit.capture.tls_decrypt import TlsConnection, open_connections, replacements
 from labkit.capture.tls_keys import Given, KeyLog, rsa_keys
-from labkit.capture.tls_session import Secrets
+from labkit.capture.tls_master import Secrets
 from labkit.texts import text
 
 if TYPE_CHECKING:

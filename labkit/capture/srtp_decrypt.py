@@ -87,7 +87,7 @@ class SrtpStream:
     failed: int = 0
     suites: list[str] = field(default_factory=list)
     vain: int = 0
-    """Packets on which all keys were tried in vain."""
+    """Packets in a row on which all keys were tried in vain."""
     keys: int = 0
     """How many there were to try."""
     line: CryptoLine | None = None
@@ -166,7 +166,7 @@ def _open(
             clear = context.unprotect_rtcp(packet) if stream.rtcp else context.unprotect(packet)
         except MediaError:
             continue
-        stream.line = line
+        stream.line, stream.vain = line, 0
         return clear
     stream.vain += 1
     return None

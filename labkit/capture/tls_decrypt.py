@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from labkit.capture.layers import Layers
 from labkit.capture.rewrite import Clear
 from labkit.capture.streams import Key, pieces, reverse
-from labkit.capture.tls_session import Secrets, TlsSession
+from labkit.capture.tls_master import Secrets
+from labkit.capture.tls_session import TlsSession
 
 Address = tuple[str, int]
 DECRYPTED = "decrypted: "

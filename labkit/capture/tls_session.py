@@ -10,8 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from labkit.capture.tls_cipher import (
     SUITES,
     TLS_1_0,
@@ -23,10 +21,8 @@ from labkit.capture.tls_cipher import (
     Opener,
     Suite,
     openers,
-    prf,
-    session_hash,
 )
-from labkit.capture.tls_keys import KeyLog, fits_certificate, premaster
+from labkit.capture.tls_master import Handshake, Secrets
 from labkit.capture.tls_messages import (
     ALERT,
     APPLICATION_DATA,
@@ -49,15 +45,6 @@ from labkit.capture.tls_messages import (
 
 LONGEST_RECORD = (1 << 14) + 2048
 LONGEST_MESSAGE = 1 << 18
-
-
-@dataclass
-class Secrets:
-    """All that may open a connection; ``sessions`` remembers master secrets for connections that resume (by session id and ticket)."""
-
-    log: KeyLog
-    rsa: list[RSAPrivateKey] = field(default_factory=list)
-    sessions: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,10 +77,9 @@ class TlsSession:
         """Records with application data that were opened, records that failed, records without a key."""
         self.octets = 0
         self.why = ""
-        self._client_random = self._server_random = self._session_id = self._ticket = self._certificate = b""
-        self._encrypted_premaster = self._transcript = self._hashed = self._new_ticket = b""
-        self._offered = 0
-        self._resumed = self._encrypt_then_mac = self._extended = False
+        self._said = Handshake()
+        self._transcript = self._new_ticket = b""
+        self._encrypt_then_mac = False
         self._master: bytes | None = None
         self._made: tuple[Opener, Opener] | None = None
 
@@ -188,7 +174,7 @@ class TlsSession:
                 return
             message = bytes(side.messages[: 4 + length])
             del side.messages[: 4 + length]
-            if message[0] == CLIENT_HELLO and not (self.version == 0 and self._client_random):
+            if message[0] == CLIENT_HELLO and not (self.version == 0 and self._said.client_random):
                 self._transcript = b""
             if len(self._transcript) < LONGEST_MESSAGE:
                 self._transcript += message
@@ -198,41 +184,41 @@ class TlsSession:
 
     def _client_hello(self, number: int, side: Side, body: Reader) -> None:
         self.client = number
-        self._offered = body.number(2)
-        self._client_random = body.take(32)
-        self._session_id = body.vector(1)
+        self._said.offered = body.number(2)
+        self._said.client_random = body.take(32)
+        self._said.session_id = body.vector(1)
         body.vector(2)
         body.vector(1)
-        self._ticket = body.extensions().get(TICKET, b"")
-        self._master, self._made, self._encrypted_premaster, self._new_ticket, self._resumed = None, None, b"", b"", False
+        self._said.ticket = body.extensions().get(TICKET, b"")
+        self._master, self._made, self._said.encrypted_premaster, self._new_ticket, self._said.resumed = None, None, b"", b"", False
 
     def _server_hello(self, number: int, side: Side, body: Reader) -> None:
-        version, self._server_random, session = body.number(2), body.take(32), body.vector(1)
+        version, self._said.server_random, session = body.number(2), body.take(32), body.vector(1)
         self.suite_number = body.number(2)
         compression, extensions = body.number(1), body.extensions()
         self.suite = SUITES.get(self.suite_number)
         chosen = extensions.get(SUPPORTED_VERSIONS, b"")
         version = int.from_bytes(chosen, "big") if len(chosen) == 2 else version
-        if self._server_random == RETRY:
+        if self._said.server_random == RETRY:
             return
         self.version = version
         self._encrypt_then_mac = ENCRYPT_THEN_MAC in extensions
-        self._extended = EXTENDED_MASTER_SECRET in extensions
+        self._said.extended = EXTENDED_MASTER_SECRET in extensions
         if version == TLS_1_3:
             self._handshake_keys()
             return
-        self._resumed = bool(session) and session == self._session_id
-        self._session_id = session
+        self._said.resumed = bool(session) and session == self._said.session_id
+        self._said.session_id = session
         if compression:
             self.why = "decrypt.compressed"
 
     def _certificates(self, number: int, side: Side, body: Reader) -> None:
         if self.version < TLS_1_3 and number != self.client:
-            self._certificate = Reader(body.vector(3)).vector(3)
+            self._said.certificate = Reader(body.vector(3)).vector(3)
 
     def _key_exchange(self, number: int, side: Side, body: Reader) -> None:
-        self._encrypted_premaster = body.vector(2)
-        self._hashed = self._transcript  # RFC 7627 §3: up to and with this message
+        self._said.encrypted_premaster = body.vector(2)
+        self._said.hashed = self._transcript  # RFC 7627 §3: up to and with this message
 
     def _session_ticket(self, number: int, side: Side, body: Reader) -> None:
         if self.version < TLS_1_3:
@@ -243,7 +229,7 @@ class TlsSession:
         if self.version == TLS_1_3:
             self._secret13(number, side, "CLIENT_TRAFFIC_SECRET_0" if number == self.client else "SERVER_TRAFFIC_SECRET_0")
         elif self._master:
-            for name in (self._session_id, self._new_ticket):
+            for name in (self._said.session_id, self._new_ticket):
                 if name:
                     self._secrets.sessions[name] = self._master
 
@@ -260,7 +246,7 @@ class TlsSession:
 
     def _secret13(self, number: int, side: Side, label: str) -> None:
         """The keys of a secret of TLS 1.3 (RFC 8446 §7.3)."""
-        secret = self._secrets.log.get(label, self._client_random)
+        secret = self._secrets.log.get(label, self._said.client_random)
         if self.suite is None or not self.suite.hash or self.suite.exchange:
             self._unopened(side, "decrypt.suite")
         elif secret is None:
@@ -285,52 +271,19 @@ class TlsSession:
             self._unopened(side, "decrypt.suite" if self.version >= TLS_1_0 else "decrypt.version")
             return
         if self._made is None:
-            self._master = self._find_master()
+            self._master = self._said.master(self._secrets, self.version, self.suite)
             if self._master is None:
-                self._unopened(side, self._no_master())
+                self._unopened(side, self._said.why_not(self._secrets, self.suite))
                 return
             self._made = openers(
                 self.suite,
                 self.version,
                 self._master,
-                self._client_random,
-                self._server_random,
+                self._said.client_random,
+                self._said.server_random,
                 encrypt_then_mac=self._encrypt_then_mac and self.suite.mode == "CBC",
             )
         side.opener, side.blind = self._made[0 if number == self.client else 1], False
-
-    def _find_master(self) -> bytes | None:
-        log = self._secrets.log
-        known = log.get("CLIENT_RANDOM", self._client_random) or log.get("SESSION_ID", self._session_id)
-        if known is None and self._resumed:
-            known = self._secrets.sessions.get(self._session_id) or self._secrets.sessions.get(self._ticket)
-        if known is not None:
-            return known
-        secret = log.get("PMS_CLIENT_RANDOM", self._client_random)
-        if self._encrypted_premaster:
-            secret = secret or log.get("RSA", self._encrypted_premaster[:8])
-            if secret is None and self.suite and self.suite.exchange == "RSA":
-                opened = (premaster(key, self._encrypted_premaster, self._offered) for key in self._secrets.rsa)
-                secret = next((found for found in opened if found), None)
-        return self._master_from(secret) if secret else None
-
-    def _master_from(self, secret: bytes) -> bytes:
-        """The master secret (RFC 5246 §8.1), or the extended one (RFC 7627 §4)."""
-        assert self.suite is not None
-        if self._extended:
-            seed = session_hash(self.version, self.suite.hash, self._hashed)
-            return prf(self.version, self.suite.hash, secret, b"extended master secret", seed, 48)
-        return prf(self.version, self.suite.hash, secret, b"master secret", self._client_random + self._server_random, 48)
-
-    def _no_master(self) -> str:
-        assert self.suite is not None
-        if self._secrets.rsa and self.suite.exchange != "RSA":
-            return "decrypt.forward_secrecy"
-        if self._secrets.rsa and self._resumed:
-            return "decrypt.resumed"
-        if self._secrets.rsa and not any(fits_certificate(key, self._certificate) for key in self._secrets.rsa):
-            return "decrypt.other_certificate"
-        return "decrypt.no_secret"
 
 
 _MESSAGES: dict[int, Callable[[TlsSession, int, Side, Reader], None]] = {

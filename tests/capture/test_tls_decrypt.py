@@ -270,7 +270,7 @@ def test_key_files_that_cannot_be_used(identity: Identity, corpus: Path, tmp_pat
 CORPSE: dict[str, bytes | str] = {}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 1),
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2000), st.binary(min_size=1, max_size=6)), max_size=6),
