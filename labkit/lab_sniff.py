@@ -8,10 +8,13 @@ Without scapy, without Linux or without the right (root, or CAP_NET_RAW) there i
 from __future__ import annotations
 
 import io
+import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +28,14 @@ from labkit.net.wire import Wire
 
 ETHERNET = 14
 """Bytes of the link header, which the loopback has too."""
-SAME_PACKET_NS = 5_000_000
-"""The same bytes again within this time are the other sight of one packet; SIP and DNS repeat themselves much later."""
+ETHERTYPE_IPV4 = b"\x08\x00"
+LONGEST_FRAME = ETHERNET + 65536
 LONGEST_S = 3600.0
-START_TIMEOUT_S = 10.0
+POLL_S = 0.05
+BUFFER = 1 << 24
+"""Bytes that may wait for the reader."""
+SO_RCVBUFFORCE = 33
+"""Linux; Python has no name for it."""
 
 
 def sniff(network: Wire | Direct, seconds: float, during: Callable[[], object] | None = None) -> Capture:
@@ -39,56 +46,64 @@ def sniff(network: Wire | Direct, seconds: float, during: Callable[[], object] |
     file = io.BytesIO()
     hosts = bound_hosts(network)
     writer = PcapngWriter(file, interface="lo", hosts=[(host.face, host.name) for host in hosts if not host.blocks])
-    for time_ns, packet in as_faces(once(found), hosts):
+    for time_ns, packet in as_faces(found, hosts):
         writer.packet(time_ns, packet)
     return Capture.from_bytes(file.getvalue())
 
 
 def _listen(seconds: float, during: Callable[[], object] | None) -> list[tuple[int, bytes]]:
-    """(time in ns, IP packet) of every IPv4 packet on the loopback, as often as it was seen."""
+    """(time in ns, IP packet) of every IPv4 packet that comes in on the loopback."""
     if not hasattr(socket, "AF_PACKET"):
         raise LabError("sniff.no_af_packet")
     try:
         from scapy.config import conf
         from scapy.layers import inet, l2  # noqa: F401  the layers that the socket looks for
-        from scapy.sendrecv import AsyncSniffer
     except ImportError as error:
         raise LabError("sniff.no_scapy", reason=error) from error
-    found: list[tuple[int, bytes]] = []
-
-    def keep(packet: Any) -> None:
-        raw = packet.original or bytes(packet)
-        if raw[12:14] == b"\x08\x00":
-            found.append((int(packet.time * 1_000_000_000), raw[ETHERNET:]))
-
     try:
-        opened = conf.L2listen(iface=conf.loopback_name)
+        sniffer = conf.L2socket(iface=conf.loopback_name)
     except OSError as error:  # PermissionError, mostly
         raise LabError("sniff.not_allowed", reason=error.strerror or error) from error
-    listening = threading.Event()
-    sniffer = AsyncSniffer(opened_socket=opened, store=False, prn=keep, started_callback=listening.set)
     try:
-        sniffer.start()
-        listening.wait(START_TIMEOUT_S)
-        if during is not None:
-            during()
-        threading.Event().wait(seconds)
+        _enlarge(sniffer.ins)
+        found: list[tuple[int, bytes]] = []
+        until: list[float] = []
+        reader = threading.Thread(target=_read, args=(sniffer, until, found), name="sniffer", daemon=True)
+        reader.start()
+        try:
+            if during is not None:
+                during()
+            time.sleep(seconds)
+        finally:
+            until.append(time.time())
+            reader.join()
     finally:
-        sniffer.stop()
-        opened.close()
+        sniffer.close()
     return found
 
 
-def once(packets: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Each packet once: the second sight of the same bytes is left out, a third is a new packet."""
-    seen: dict[bytes, int] = {}
-    kept = []
-    for time_ns, packet in packets:
-        before = seen.pop(packet, None)
-        if before is None or time_ns - before > SAME_PACKET_NS:
-            seen[packet] = time_ns
-            kept.append((time_ns, packet))
-    return kept
+def _enlarge(opened: socket.socket) -> None:
+    """Room for what waits while the reader does not get its turn: root may pass the system's limit."""
+    for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        with suppress(OSError):
+            opened.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+            return
+
+
+def _read(sniffer: Any, until: list[float], found: list[tuple[int, bytes]]) -> None:
+    """Read what comes before the moment in ``until``, once it is there.  Packets stay bytes: to dissect them here would take too long."""
+    while True:
+        if not select.select([sniffer.ins], [], [], POLL_S)[0]:
+            if until:
+                return
+            continue
+        _, raw, moment = sniffer.recv_raw(LONGEST_FRAME)  # nothing for a packet that goes out: it comes in at once
+        if raw is None:
+            continue
+        if until and moment > until[0]:
+            return
+        if raw[12:14] == ETHERTYPE_IPV4:
+            found.append((int(moment * 1_000_000_000), raw[ETHERNET:]))
 
 
 def bound_hosts(network: Wire | Direct) -> list[Host]:

@@ -13,7 +13,7 @@ from labkit import Capture, Lab, lab_sniff
 from labkit.capture.layers import TCP
 from labkit.capture.write import PcapngWriter, TcpConversation, udp
 from labkit.errors import LabError
-from labkit.lab_sniff import SAME_PACKET_NS, as_faces, once
+from labkit.lab_sniff import as_faces
 from labkit.net.plan import AddressPlan
 from labkit.texts import language
 
@@ -58,12 +58,6 @@ def test_a_call_is_sniffed_as_the_wire_records_it(addresses: str) -> None:
             assert set(sniffed.hosts.values()) >= {"BOB", "ALICE", "PBX"} and sorted(dialogue(sniffed)) == sorted(dialogue(recorded))
 
 
-def test_each_packet_is_kept_once_and_repeats_stay() -> None:
-    a, b = b"a" * 30, b"b" * 30
-    seen = [(0, a), (10, a), (20, b), (30, b), (40, a), (50, a), (SAME_PACKET_NS + 100, a), (SAME_PACKET_NS + 110, a)]
-    assert once(seen) == [(0, a), (20, b), (40, a), (SAME_PACKET_NS + 100, a)]
-
-
 def test_back_addresses_become_faces_and_strangers_are_left_out() -> None:
     plan = AddressPlan("pair", 5)
     pbx, bob = plan.host("PBX"), plan.host("BOB", "100")
@@ -102,7 +96,7 @@ def test_who_may_not_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
             def refused(**_: object) -> None:
                 raise PermissionError(1, "Operation not permitted")
 
-            monkeypatch.setattr(conf, "L2listen", refused)
+            monkeypatch.setattr(conf, "L2socket", refused)
             with pytest.raises(LabError, match=r"may not sniff the loopback \(Operation not permitted\): that takes root or CAP_NET_RAW"):
                 lab.sniff(1)
             monkeypatch.setitem(sys.modules, "scapy.config", None)
