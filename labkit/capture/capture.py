@@ -44,7 +44,6 @@ class Capture(Dissection):
     def __init__(self, records: Records, name: str = "") -> None:
         self.records: Records = records
         self.name = name
-        self.decryption: Decryption | None = None  # set by :meth:`decrypt`
 
     @classmethod
     def open(cls, path: str | Path) -> Capture:
@@ -282,6 +281,13 @@ class Capture(Dissection):
             raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
         return call_audio(self, self.call_list[call], call, buffer_ms=buffer_ms, conceal=conceal)
 
+    @cached_property
+    def decryption(self) -> Decryption | None:
+        """What :meth:`decrypt` opened, what not and why; ``None`` for a capture as it was recorded."""
+        from labkit.capture.decrypt import Decryption
+
+        return Decryption.of(self.records.section_comments)
+
     def decrypt(
         self,
         tls_keys: str | bytes | Path | None = None,
@@ -290,11 +296,10 @@ class Capture(Dissection):
         rsa_key: str | bytes | Path | Iterable[str | bytes | Path] | None = None,
         rsa_password: str | None = None,
     ) -> Capture:
-        """A new capture, in clear; its :attr:`decryption` says what was opened, what was not, and why.
+        """A new capture, in clear; its :attr:`decryption` is the report.  Packets that do not open stay as recorded.
 
-        ``tls_keys`` is a key log (a file or its text); one that the file carries is used anyway.  ``rsa_key`` is the server's private key
-        (a file, its text, or several), which opens TLS with RSA key exchange.  ``sdes`` opens SRTP by the keys in SDP, decrypted or not.
-        Packets that do not open stay as recorded.  :class:`CaptureError` for a key file that cannot be used.
+        ``tls_keys`` is a key log (a file or its text) beside the one that the file may carry; ``rsa_key`` the server's private key (a file,
+        its text, or several), for TLS with RSA key exchange; ``sdes`` opens SRTP by the keys in SDP.  :class:`CaptureError` for wrong files.
         """
         from labkit.capture.decrypt import decrypt
 

@@ -6,12 +6,14 @@ the report says why.  TLS records with nothing but the handshake are left out, s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from labkit.capture.capture import Capture
+from labkit.capture.info import shown
 from labkit.capture.rewrite import rewrite
 from labkit.capture.srtp_decrypt import SrtpResult, SrtpStream, open_srtp
 from labkit.capture.table import html_table
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("Protocol", "Source", "Src Port", "Destination", "Dst Port", "Cipher", "Decrypted", "Failed", "Comment")
+
+
+MOST_NOTED = 250
+"""Rows of the report that a decrypted file carries."""
+_NOTE = '{"labkit": 1, "decryption": '
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,23 @@ class Decryption:
     """What was decrypted, what was not, and why.  ``print`` shows it as text, a notebook as a table."""
 
     outcomes: tuple[Outcome, ...]
+
+    @classmethod
+    def of(cls, comments: Iterable[str]) -> Decryption | None:
+        """The report that a decrypted file carries as a comment; ``None`` when it carries none."""
+        found = None
+        for comment in comments:
+            try:
+                rows = json.loads(comment)["decryption"] if comment.startswith(_NOTE) else None
+                found = found if rows is None else cls(tuple(_outcome(*row) for row in rows))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue
+        return found
+
+    def comment(self) -> str:
+        """The report as one line of JSON."""
+        rows = [(o.protocol, *o.source, *o.destination, o.cipher, o.decrypted, o.failed, o.why) for o in self.outcomes[:MOST_NOTED]]
+        return json.dumps({"labkit": 1, "decryption": rows})
 
     @property
     def complete(self) -> bool:
@@ -106,6 +130,15 @@ class Decryption:
         return f"<p>{escape(self.summary)}</p>{rows}"
 
 
+def _outcome(
+    protocol: str, source: str, source_port: int, destination: str, port: int, cipher: str, decrypted: int, failed: int, why: str
+) -> Outcome:
+    """A row of the report in a file, which anyone may have written."""
+    words = [shown(str(word)) for word in (protocol, source, destination, cipher)]
+    known = why if why and why.startswith("decrypt.") and text(why, failed=0, cipher="") else ""
+    return Outcome(words[0], (words[1], int(source_port)), (words[2], int(port)), words[3], int(decrypted), int(failed), known)
+
+
 def decrypt(
     capture: Capture,
     tls_keys: Given | None = None,
@@ -121,14 +154,20 @@ def decrypt(
     connections = open_connections(capture.layers, Secrets(log, rsa_keys(rsa_key, rsa_password)))
     outcomes = [_tls_outcome(capture, connection) for connection in connections]
     directions, segments = replacements(connections)
-    clear = _written(capture, rewrite(capture.layers, {}, directions, segments)) if directions else capture
-    media = open_srtp(clear.layers, clear.messages) if sdes else SrtpResult([], {}, {})
-    outcomes += [_srtp_outcome(stream) for stream in media.streams]
+    comments = capture.records.section_comments
+    signalling = capture
+    if directions:
+        notes = (*comments, Decryption(tuple(outcomes)).comment())
+        signalling = _written(capture, rewrite(capture.layers, {}, directions, segments, notes=notes))
+    media = open_srtp(signalling.layers, signalling.messages) if sdes else SrtpResult([], {}, {})
+    report = Decryption((*outcomes, *(_srtp_outcome(stream) for stream in media.streams)))
+    clear = signalling
     if media.clear or media.failed:
-        clear = _written(capture, rewrite(clear.layers, media.clear, comments=_new_comments(clear, media.failed)))
-    elif clear is capture:
+        remarks = _new_comments(signalling, media.failed)
+        clear = _written(capture, rewrite(signalling.layers, media.clear, comments=remarks, notes=(*comments, report.comment())))
+    elif not directions:
         clear = Capture(capture.records, capture.name)
-    clear.decryption = Decryption(tuple(outcomes))
+    clear.decryption = report
     return clear
 
 

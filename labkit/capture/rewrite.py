@@ -41,17 +41,19 @@ def rewrite(
     connections: Iterable[tuple[Key, int]] = (),
     segments: Mapping[int, Clear] | None = None,
     comments: Mapping[int, str] | None = None,
+    notes: Iterable[str] = (),
 ) -> bytes:
     """The capture as a pcapng file.
 
-    ``datagrams`` gives UDP frames new payloads.  ``connections`` names the directions of TCP connections (key, and which one between
-    these ends) whose payload is all in ``segments``, by the frame that completes it.  ``comments`` are added to frames that stay.
+    ``datagrams`` gives UDP frames new payloads.  ``connections`` names the directions of TCP connections (key, and which one between these
+    ends) whose payload is all in ``segments``, by the frame that completes it.  ``comments`` are added to frames that stay; ``notes`` are
+    the comments on the whole file.
     """
-    records, notes = layers.records, comments or {}
+    records, remarks = layers.records, comments or {}
     replaced = _segments(layers, set(connections), segments or {})
     links = sorted(set(records.link.tolist()))
     numbers = {link: number for number, link in enumerate(links)}
-    parts = [_head(records, links)]
+    parts = [_head(records, links, notes)]
     for index, (start, captured, length, time, link) in enumerate(
         zip(
             records.start.tolist(),
@@ -62,7 +64,7 @@ def rewrite(
             strict=True,
         )
     ):
-        comment = "\n".join(filter(None, (records.comments.get(index), notes.get(index))))
+        comment = "\n".join(filter(None, (records.comments.get(index), remarks.get(index))))
         if index in datagrams:
             clear = datagrams[index]
             frames = [_datagram(layers, index, clear.payload)]
@@ -80,8 +82,8 @@ def rewrite(
 # --- pcapng ------------------------------------------------------------------------------------------------------------
 
 
-def _head(records: Records, links: list[int]) -> bytes:
-    comments = [(_COMMENT, comment.encode("utf-8", "replace")[:65535]) for comment in records.section_comments]
+def _head(records: Records, links: list[int], notes: Iterable[str]) -> bytes:
+    comments = [(_COMMENT, comment.encode("utf-8", "replace")[:65535]) for comment in notes]
     options = pcapng_options([*comments, (_APPLICATION, b"labkit")])
     head = pcapng_block(_SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + options)
     for link in links:

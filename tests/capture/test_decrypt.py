@@ -162,6 +162,24 @@ def test_tampered_packets_are_counted_and_stay_closed(name: str) -> None:
     again = clear.decrypt()
     assert [(o.decrypted, o.failed) for o in again.decryption.outcomes] == [(0, 2)]
     assert again.records.comments == clear.records.comments
+    assert Capture.from_bytes(bytes(clear.records.data)).decryption == clear.decryption
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        '{"labkit": 1, "decryption": 5}',
+        '{"labkit": 1, "decryption": [[1, 2]]}',
+        '{"labkit": 1, "decryption": [["a", "b", 1, "c", 2, "d", "x", 0, ""]]}',
+        '{"labkit": 1, "decryption": [["a", "b", 1, "c", 2, "d", 3, 0, "decrypt.unheard_of"]]}',
+        '{"labkit": 1, "decryption": ' + "[" * 9000,
+    ],
+)
+def test_a_report_that_someone_else_wrote_into_the_file(comment: str) -> None:
+    assert Capture.from_bytes(pcapng([], comment=comment)).decryption is None
+    html = '{"labkit": 1, "decryption": [["<b>", "<i>", 1, "c", 2, "d", 3, 0, "decrypt.no_data"]]}'
+    found = Capture.from_bytes(pcapng([], comment=html)).decryption
+    assert found.outcomes[0].decrypted == 3 and "<b>" not in found._repr_html_()
 
 
 def test_the_wrong_key_opens_nothing() -> None:

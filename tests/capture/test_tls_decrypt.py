@@ -111,7 +111,8 @@ def test_the_clear_capture_saves_reopens_and_pleases_tshark(modern: Talk, tool: 
     clear = opened(original, modern.key_log)
     path = clear.save(tmp_path / "clear.pcapng")
     again = Capture.open(path)
-    assert raws(again) == RAW and again.hosts == original.hosts and again.decryption is None
+    assert raws(again) == RAW and again.hosts == original.hosts and again.decryption == clear.decryption
+    assert original.decryption is None
     assert {record.transport for record in again.messages} == {"TCP"}
     times = set(original.records.time_ns.tolist())
     assert set(again.records.time_ns.tolist()) <= times and again.origin_ns == original.origin_ns
