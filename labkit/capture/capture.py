@@ -299,7 +299,7 @@ class Capture(Dissection):
         """A new capture, in clear; its :attr:`decryption` is the report.  Packets that do not open stay as recorded.
 
         ``tls_keys`` is a key log (a file or its text) beside the one that the file may carry; ``rsa_key`` the server's private key (a file,
-        its text, or several), for TLS with RSA key exchange; ``sdes`` opens SRTP by the keys in SDP.  :class:`CaptureError` for wrong files.
+        its text, or several), for TLS with RSA key exchange; ``sdes`` opens SRTP by keys in SDP.  :class:`CaptureError` for wrong files.
         """
         from labkit.capture.decrypt import decrypt
 

@@ -321,3 +321,76 @@ def test_a_server_that_asks_for_another_hello(identity: Identity) -> None:
     said = talk(identity, MESSAGES, contexts=contexts)
     assert bytes.fromhex("cf21ad74e59a6111be1d8c02") in said.flights[1][1]  # HelloRetryRequest
     assert raws(opened(Capture.from_bytes(capture_of(said.segments())), said.key_log)) == RAW
+
+
+def test_captures_by_others(corpus: Path) -> None:
+    """None of them comes with its secrets: what is TLS is said to stay closed, the rest is as it was."""
+    for path in sorted((corpus / "captures").glob("*.pcap")):
+        capture = Capture.open(path)
+        clear = opened(capture)
+        found = [(o.protocol, o.cipher, o.destination[1], o.decrypted, o.why) for o in clear.decryption.outcomes]
+        known = {"smtp-startssl.pcap": [("TLS 1.3", "TLS_AES_256_GCM_SHA384", 25, 0, "decrypt.no_secret")]}
+        assert found == known.get(path.name, []), path.name
+        assert bytes(clear.records.data) == bytes(capture.records.data)
+
+
+def test_other_lines_of_a_key_log(identity: Identity, classic: Talk) -> None:
+    """The premaster secret by the client's random, or by the octets that carried it encrypted; and a master secret by session."""
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    from labkit.capture.tls_keys import rsa_keys
+
+    flight = next(data for sender, data in classic.flights[2:] if sender == CLIENT)
+    assert flight[5] == 16  # ClientKeyExchange
+    encrypted = flight[11 : 11 + 256]
+    [key] = rsa_keys(identity.key)
+    secret = key.decrypt(encrypted, PKCS1v15()).hex()
+    label, random, master = classic.key_log.split()[-3:]
+    assert label == "CLIENT_RANDOM"
+    session = classic.flights[1][1][44 : 44 + 32].hex() if classic.flights[1][1][43] == 32 else ""
+    lines = [f"RSA {encrypted[:8].hex()} {secret}", f"PMS_CLIENT_RANDOM {random} {secret}"]
+    lines += [f"RSA Session-ID:{session} Master-Key:{master}"] if session else []
+    capture = Capture.from_bytes(capture_of(classic.segments()))
+    for log in lines:
+        assert raws(opened(capture, f"# comment\n{log}\n")) == RAW, log
+
+
+def test_keys_that_are_updated() -> None:
+    """RFC 8446 §7.2, which Python's ssl cannot be asked for: records sealed here."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from labkit.capture.tls_cipher import expand_label
+    from labkit.capture.tls_keys import KeyLog
+    from labkit.capture.tls_master import Secrets
+    from labkit.capture.tls_session import TlsSession
+
+    random = bytes(range(32))
+    log = KeyLog()
+    for label in ("CLIENT_HANDSHAKE", "SERVER_HANDSHAKE"):
+        log.secrets[f"{label}_TRAFFIC_SECRET", random] = (label.encode() * 3)[:32]
+    log.secrets["CLIENT_TRAFFIC_SECRET_0", random] = bytes(32)
+
+    def record(kind: int, content: bytes) -> bytes:
+        return struct.pack("!BHH", kind, 0x0303, len(content)) + content
+
+    def message(kind: int, body: bytes) -> bytes:
+        return bytes([kind]) + len(body).to_bytes(3, "big") + body
+
+    def sealed(secret: bytes, sequence: int, kind: int, content: bytes) -> bytes:
+        key, iv = expand_label("sha256", secret, "key", 16), expand_label("sha256", secret, "iv", 12)
+        nonce = (int.from_bytes(iv, "big") ^ sequence).to_bytes(12, "big")
+        inner = content + bytes([kind]) + bytes(7)
+        return record(23, AESGCM(key).encrypt(nonce, inner, struct.pack("!BHH", 23, 0x0303, len(inner) + 16)))
+
+    session = TlsSession(Secrets(log))
+    extension = bytes.fromhex("0006 002b 0002 0304")
+    assert session.feed(0, record(22, message(1, b"\x03\x03" + random + b"\0\0\2\x13\x01\1\0\0\0"))) == b""
+    assert session.feed(1, record(22, message(2, b"\x03\x03" + bytes(32) + b"\0\x13\x01\0" + extension))) == b""
+    assert session.suite_name == "TLS_AES_128_GCM_SHA256"
+    assert session.feed(0, sealed(log.secrets["CLIENT_HANDSHAKE_TRAFFIC_SECRET", random], 0, 22, message(20, bytes(32)))) == b""
+    first = bytes(32)
+    second = expand_label("sha256", first, "traffic upd", 32)
+    assert session.feed(0, sealed(first, 0, 23, b"one")) == b"one"
+    assert session.feed(0, sealed(first, 1, 22, message(24, b"\0"))) == b""
+    assert session.feed(0, sealed(second, 0, 23, b"two")) == b"two"
+    assert session.feed(0, sealed(first, 2, 23, b"old")) == b"" and session.failed == 1
