@@ -83,7 +83,7 @@ class Decryption:
     @property
     def complete(self) -> bool:
         """Whether nothing stayed closed."""
-        return not any(outcome.failed for outcome in self.outcomes)
+        return all(outcome.why in ("", "decrypt.no_data") for outcome in self.outcomes)
 
     @property
     def opened(self) -> bool:

@@ -239,11 +239,14 @@ def test_a_tampered_record_is_counted_and_left_out(modern: Talk, classic: Talk) 
 
 def test_lost_packets_end_the_reading(modern: Talk) -> None:
     packets = modern.segments()
-    place = next(n for n, packet in enumerate(packets) if n > 10 and len(packet) > 1400)
-    del packets[place]
-    tcp_only = [packet for packet in packets if len(packet) > 40]
-    clear = opened(Capture.from_bytes(capture_of(tcp_only)), modern.key_log)
-    assert INVITE not in raws(clear)
+    large = [place for place, packet in enumerate(packets) if len(packet) == 1440]
+    for place in (large[0], large[-2]):  # both in the INVITE
+        clear = opened(Capture.from_bytes(capture_of([*packets[:place], *packets[place + 1 :]])), modern.key_log)
+        [outcome] = clear.decryption.outcomes
+        assert raws(clear) == [OK] and outcome.why == "decrypt.gap" and not clear.decryption.complete
+    cut = packets[: large[-1]]  # the capture was stopped in the middle of the INVITE
+    [outcome] = opened(Capture.from_bytes(capture_of(cut)), modern.key_log).decryption.outcomes
+    assert outcome.why == "decrypt.gap" and "missing in the capture" in outcome.reason
 
 
 def test_key_files_that_cannot_be_used(identity: Identity, corpus: Path, tmp_path: Path, modern: Talk) -> None:
