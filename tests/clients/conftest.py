@@ -73,7 +73,7 @@ class Office:
             **options,
         )
         self.opened.append(client)
-        client.wait("REGISTER_OK")
+        self.wait("registered", number)  # the client's own event may come before its control connection does
         return client
 
     def linphonec(self, number: str, **options: Any) -> Linphonec:
