@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -26,6 +27,8 @@ class TcpLimits:
 
     connections: int = 1000
     """Connections at a time; further ones are closed at once."""
+    connections_per_host: int = 200
+    """Connections at a time that came from one address, so that no host takes every place."""
     idle_s: float = 900.0
     """A connection without traffic for so long is closed."""
     silence_s: float = 32.0
@@ -39,21 +42,21 @@ class TcpLimits:
 class TcpConnection(asyncio.Protocol):
     """One connection; ``peer`` is the address of its other end."""
 
-    def __init__(self, endpoint: TcpEndpoint) -> None:
+    def __init__(self, endpoint: TcpEndpoint, *, trusted: bool = False) -> None:
         self._endpoint = endpoint
         self._transport: asyncio.Transport | None = None
         self.peer: Address = ("", 0)
         self.user: object = None
         """A place where the owner keeps what belongs to this connection."""
-        self.trusted = False
-        """Set by the owner once something sensible came."""
+        self.trusted = trusted
+        """Set by the owner once it knows who speaks."""
         self._finished = False
         self.local: Address = ("", 0)
         self.begun = self.used = asyncio.get_running_loop().time()
 
     def send(self, data: bytes) -> None:
         """Send octets, after those that still wait; a reader that is too slow is cut off."""
-        if self._transport is None or self._transport.is_closing() or self._finished:
+        if self._transport is None or not self.is_open:
             return
         self.used = asyncio.get_running_loop().time()
         self._transport.write(data)
@@ -69,6 +72,20 @@ class TcpConnection(asyncio.Protocol):
                 self._transport.abort()
             else:
                 self._transport.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is worth reading what came."""
+        return self._transport is not None and not self._transport.is_closing() and not self._finished
+
+    def pause(self) -> None:
+        """Read nothing more until :meth:`resume`; the other side has to wait."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and self.is_open:
+            self._transport.resume_reading()
 
     def finish(self) -> None:
         """Close after our last words: what still comes is read and thrown away for a second, lest a reset overtakes them."""
@@ -118,6 +135,7 @@ class TcpEndpoint:
         self._client_tls = client_tls
         self._connections: dict[Address, TcpConnection] = {}
         self._live: set[TcpConnection] = set()
+        self._of_host: Counter[str] = Counter()
         self._dialled: dict[Address, list[tuple[bytes, Callable[[], None]]]] = {}
         self._dials: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -167,12 +185,11 @@ class TcpEndpoint:
             host = self.address[0]
             async with asyncio.timeout(self.limits.connect_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: TcpConnection(self),
+                    lambda: TcpConnection(self, trusted=True),
                     *peer,
                     ssl=self._client_tls,
                     local_addr=None if host == "0.0.0.0" else (host, 0),
                 )
-            connection.trusted = True
         except OSError:  # refused, unreachable, or too slow (TimeoutError is one)
             pass
         finally:
@@ -208,7 +225,9 @@ class TcpEndpoint:
     def made(self, connection: TcpConnection) -> None:
         self._live.add(connection)
         self._empty.clear()
-        if self._closed or len(self._live) > self.limits.connections:
+        self._of_host[connection.peer[0]] += 1
+        too_many = self._of_host[connection.peer[0]] > self.limits.connections_per_host and not connection.trusted
+        if self._closed or too_many or len(self._live) > self.limits.connections:
             connection.close(at_once=True)
             return
         self._connections[connection.peer] = connection
@@ -216,7 +235,11 @@ class TcpEndpoint:
             self.tap.connected(connection.local, connection.peer)
 
     def forget(self, connection: TcpConnection) -> None:
-        self._live.discard(connection)
+        if connection in self._live:
+            self._live.remove(connection)
+            self._of_host[connection.peer[0]] -= 1
+            if not self._of_host[connection.peer[0]]:
+                del self._of_host[connection.peer[0]]
         if self.tap is not None:
             self.tap.disconnected(connection.local, connection.peer)
         if self._connections.get(connection.peer) is connection:

@@ -5,6 +5,7 @@ The registrar and the calls ask :meth:`Authenticator.check`; it returns the exte
 * no credentials, another realm, or a nonce that is not ours: a new challenge (407 in the lab's profile, 401 by the book)
 * right password, but the nonce is too old, its count was already used, or it was given to another host: a new challenge with
   ``stale=true``; the phone answers it without asking its user (RFC 7616 §3.3)
+* no qop, though the challenge offered it: 400
 * wrong password, or a user that does not exist: 403.  Both get the same answer, so nobody learns which numbers exist; and it is final, so a
   phone with a wrong password does not ask for ever (§22.1: a client may try again, and would be refused again)
 
@@ -47,6 +48,9 @@ class Authenticator:
         born = self._birth(credentials.nonce)
         if born is None or credentials.algorithm not in self.config.algorithms:
             return self.challenge(request, now, host)
+        if self.config.profile == "rfc" and not credentials.qop:
+            # RFC 7616 §3.4, RFC 3261 §22.4: qop MUST be there when it was offered.  Without it a proof is good again and again.
+            return request.response(400, to_tag=self._token(4))
         if not self._is_of(credentials.nonce, host):
             return self.challenge(request, now, host, stale=True)
         extension = self.config.by_user_id(credentials.username)

@@ -140,7 +140,7 @@ class Leg(AskingLeg):
         elif self._pending is not None:
             # §14.2: another INVITE of theirs is still open.
             self.answer(transaction, 500, extra=[("Retry-After", 1)])
-        elif self._asked is not None or self._ack_due is not None or self._unconfirmed is not None:
+        elif self._offers or self._asked is not None or self._ack_due is not None or self._unconfirmed is not None:
             # §14.2: another offer is open; the two crossed, and both sides will try again after a random time.
             self.answer(transaction, 491)
         else:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Protocol
 
@@ -35,7 +36,11 @@ from labkit.pbx.ways import ContactKey, contact_key
 from labkit.sip.headers import NameAddr
 from labkit.sip.hop import reliable, transport_of
 from labkit.sip.message import Request, Response
+from labkit.sip.number import decimal
 from labkit.sip.uri import SipUri
+
+CONTACT_LONGEST = 1000
+"""Characters of a Contact's URI; those of phones have a tenth of it."""
 
 
 class Handle(Protocol):
@@ -58,7 +63,7 @@ class Binding:
     proxied: bool = False
     """Whether the REGISTER came through a proxy."""
 
-    @property
+    @cached_property
     def uri(self) -> SipUri:
         return self.contact.sip_uri
 
@@ -77,12 +82,11 @@ class Binding:
         """Whether the phone was heard from another host than its Contact names."""
         return not self.proxied and self.uri.address[0] != self.source[0]
 
-    def same_phone(self, contact: NameAddr, call_id: str) -> bool:
-        """Whether a REGISTER with this Contact comes from the phone of this binding, at a new place."""
+    def same_phone(self, contact: NameAddr, uri: SipUri, call_id: str) -> bool:
+        """Whether a REGISTER with this Contact, whose URI is ``uri``, comes from the phone of this binding, at a new place."""
         instance, other = self.contact.param("+sip.instance"), contact.param("+sip.instance")
         if instance and other:
             return instance == other and self.contact.param("reg-id") == contact.param("reg-id")
-        uri = contact.sip_uri
         return self.call_id == call_id and (self.uri.user, self.uri.host.lower()) == (uri.user, uri.host.lower())
 
 
@@ -197,20 +201,28 @@ class Registrar:
         contacts = request.contacts
         if any(contact.uri == "*" for contact in contacts):
             # §10.3, step 6: "*" stands alone and only with Expires: 0.
-            if len(contacts) != 1 or request.headers.get("Expires") != "0":
+            if len(contacts) != 1 or decimal(request.headers.get("Expires")) != 0:
                 raise SipError("pbx.bad_star")
             for binding in before:
                 self._check_order(binding, request)
             return []
+        # Before the loops below: they compare each Contact with each binding, and whoever has a password must not stop the PBX with it.
+        if len(contacts) > self.config.bindings_max:
+            raise SipError("pbx.too_many_bindings", status=403, limit=self.config.bindings_max)
+        if any(len(contact.uri) > CONTACT_LONGEST for contact in contacts):
+            raise SipError("registrar.contact_long", status=403, limit=CONTACT_LONGEST)
+        uris = [contact.sip_uri for contact in contacts]  # a binding must be a SIP address that this PBX can send to
+        named = [binding for binding in before if any(binding.uri.matches(uri) for uri in uris)]
         after = list(before)
+        made: list[Binding] = []
         proxied = len(request.headers.get_list("Via")) > 1
         agent = request.headers.get("User-Agent") or ""
-        for contact in contacts:
-            uri = contact.sip_uri  # a binding must be a SIP address that this PBX can send to
+        for contact, uri in zip(contacts, uris, strict=True):
             seconds = contact.expires if contact.expires is not None else default
             old = next((binding for binding in after if binding.uri.matches(uri)), None)
             if old is not None:
-                self._check_order(old, request)
+                if not _among(old, made):  # the same Contact twice: what stands later counts
+                    self._check_order(old, request)
                 after.remove(old)
             if seconds == 0:
                 continue
@@ -221,9 +233,9 @@ class Registrar:
             new = Binding(kept, ends, request.call_id, request.cseq.number, source, agent, proxied)
             if not is_literal(*new.way):
                 raise SipError("registrar.contact_host", host=uri.host)
-            named = [other.sip_uri for other in contacts]
-            after = [b for b in after if not b.same_phone(kept, request.call_id) or any(b.uri.matches(other) for other in named)]
+            after = [b for b in after if _among(b, named) or _among(b, made) or not b.same_phone(kept, uri, request.call_id)]
             after.append(new)
+            made.append(new)
         if len(after) > self.config.bindings_max:
             raise SipError("pbx.too_many_bindings", status=403, limit=self.config.bindings_max)
         return after
@@ -264,6 +276,12 @@ class Registrar:
             self._observe(PbxEvent("unregistered", number, uri))
 
 
+def _among(binding: Binding, bindings: list[Binding]) -> bool:
+    """By identity, which costs nothing."""
+    return any(binding is other for other in bindings)
+
+
 def _seconds(text: str | None, default: int) -> int:
     """An Expires header; one that is no number counts as absent (§20.19)."""
-    return min(int(text), 2**32 - 1) if text and text.isascii() and text.isdecimal() and len(text) < 20 else default
+    seconds = decimal(text)
+    return min(seconds, 2**32 - 1) if seconds is not None else default

@@ -144,6 +144,11 @@ class SipStack:
         self._stamp_contact(response, transport_of(transaction.source))
         self._do(self.transactions.respond(transaction, response, self.now))
 
+    def trust(self, source: Address) -> None:
+        """A request from ``source`` has shown who sent it (a password, a call of ours): its connection may stay idle."""
+        if reliable(source):
+            self._transport.trust(source)
+
     def way(self, request: Request, remote: Address) -> Address:
         """The way that a request to ``remote`` takes."""
         return self.ways.way(request, remote)

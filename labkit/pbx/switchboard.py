@@ -157,6 +157,7 @@ class Switchboard:
         """Who calls: an extension, proven by its password (or believed, when calls are not challenged), or somebody outside."""
         claimed = user_of(request.from_.uri)
         if any(gateway.address == transaction.source for gateway in self.exchange.config.gateways):
+            self.exchange.stack.trust(transaction.source)
             return Party(claimed or "anonymous", request.from_.display_name)
         if self.exchange.config.challenge_calls:
             extension = self._authenticate(request, transaction)
@@ -167,6 +168,7 @@ class Switchboard:
         if extension is None or extension.number != claimed:
             self._reply(transaction, 403)  # nobody calls in another's name
             return None
+        self.exchange.stack.trust(transaction.source)
         return Party(extension.number, extension.name)
 
     def _hops(self, request: Request, transaction: Transaction) -> int | None:

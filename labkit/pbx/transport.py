@@ -7,6 +7,7 @@ in ``streams``, opened with its contexts and its port.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -17,6 +18,9 @@ from labkit.net.udp import Address, UdpEndpoint
 from labkit.sip.hop import Hop, transport_of
 from labkit.sip.message import MalformedMessage, Request, Response
 from labkit.sip.stream import PONG, StreamParser
+
+BATCH = 20
+"""Messages of one connection that are served before others have their turn."""
 
 
 class SipTransport:
@@ -73,6 +77,13 @@ class SipTransport:
         stream = self.streams.get(transport_of(hop))
         return stream is not None and stream.connection((hop[0], hop[1])) is not None
 
+    def trust(self, hop: Address) -> None:
+        """It is known who speaks there, so that a connection may stay when he is silent."""
+        stream = self.streams.get(transport_of(hop))
+        connection = stream.connection((hop[0], hop[1])) if stream is not None else None
+        if connection is not None:
+            connection.trusted = True
+
     def send(self, data: bytes, remote: Address, failed: Callable[[], None]) -> bool:
         """Send octets; ``failed()`` is called later when no connection can be made.  False when there is no way to ``remote`` at all."""
         transport = transport_of(remote)
@@ -90,24 +101,31 @@ class SipTransport:
         return True
 
     def _octets(self, transport: str, connection: TcpConnection, data: bytes) -> None:
+        if not connection.is_open:
+            return
         source = Hop(*connection.peer, transport)
         if not isinstance(connection.user, StreamParser):
             connection.user = StreamParser()
         parser = connection.user
         try:
-            for message in parser.receive(data):
+            for number, message in enumerate(parser.receive(data), 1):
                 if not self._admits(source):
                     connection.close(at_once=True)
                     return
-                connection.trusted = True
                 self._on_message(message, source)
+                if number == BATCH:
+                    connection.pause()
+                    asyncio.get_running_loop().call_soon(self._octets, transport, connection, b"")
+                    return
         except MalformedMessage as error:
             self._on_broken(error, source)
+            connection.resume()
             connection.finish()
             return
-        while parser.pings:
-            parser.pings -= 1
-            connection.send(PONG)
+        connection.resume()
+        if parser.pings:
+            connection.send(PONG * parser.pings)
+            parser.pings = 0
 
     def _lost(self, transport: str, connection: TcpConnection) -> None:
         self._on_lost(Hop(*connection.peer, transport))

@@ -37,6 +37,7 @@ class Ways:
         """Knows the way to a registered Contact, if it is another than the Contact says."""
         self._connected = connected
         self._aliases: dict[ContactKey, Hop] = {}
+        self._by_hop: dict[Address, list[ContactKey]] = {}
         self._no_tcp: dict[Address, float] = {}
 
     def way(self, request: Request, remote: Address) -> Address:
@@ -52,20 +53,21 @@ class Ways:
 
     def remember(self, request: Request, source: Hop) -> None:
         """A Contact that came over a connection is reached on it, if it is of the same host: nobody takes the calls of another."""
+        known = self._by_hop.get(source, [])
         try:
-            contacts = [contact.sip_uri for contact in request.contacts if contact.uri != "*"]
+            contacts = [contact.sip_uri for contact in request.contacts[: ALIASES_MAX - len(known)] if contact.uri != "*"]
         except SipError:
             return
         for uri in contacts:
             where, key = uri.address, contact_key(uri)
-            if where.transport != source.transport or where[0] != source[0] or key in self._aliases:
-                continue
-            if sum(hop == source for hop in self._aliases.values()) < ALIASES_MAX:
+            if where.transport == source.transport and where[0] == source[0] and key not in self._aliases:
                 self._aliases[key] = source
+                self._by_hop.setdefault(source, []).append(key)
 
     def forget(self, hop: Address) -> None:
         """A connection has gone: its Contacts are reached as they say."""
-        self._aliases = {contact: way for contact, way in self._aliases.items() if way != hop}
+        for contact in self._by_hop.pop(hop, ()):
+            del self._aliases[contact]
 
     def refused_tcp(self, address: Address, now: float) -> None:
         self._no_tcp[address] = now

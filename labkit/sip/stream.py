@@ -23,7 +23,7 @@ class StreamParser:
     def __init__(self, longest: int = LONGEST) -> None:
         self.longest = longest
         self.pings = 0
-        """Double CRLFs received between messages and not yet answered with :data:`PONG`; the owner counts them down."""
+        """Double CRLFs received between messages and not yet answered with :data:`PONG`; the owner sets it back."""
         self._buffer = bytearray()
         self._searched = 0  # how much of the buffer is known to hold no end of headers
         self._begun: tuple[Request | Response, int] | None = None  # a message whose body is incomplete, and the body's length

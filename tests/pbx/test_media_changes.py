@@ -103,6 +103,33 @@ def test_update_while_a_change_is_open() -> None:
     play(scene)
 
 
+def test_updates_that_cross_are_both_refused() -> None:
+    """RFC 3311 §5.2: whoever waits for an answer takes no offer."""
+
+    async def scene(o: Office) -> None:
+        invite, ok, ringing = await o.connected()
+        o.bob.send(o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp))
+        passed = await o.alice.ask("UPDATE")
+        o.alice.send(o.alice.in_dialog("UPDATE", ringing, tag="t101", body=o.alice.sdp))
+        await o.alice.response(491)
+        again = o.alice.in_dialog("INVITE", ringing, tag="t101", body=o.alice.sdp)
+        o.alice.send(again)
+        o.alice.send(o.alice.ack(again, await o.alice.response(491)))
+        o.bob.send(o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp))
+        assert "Retry-After" in (await o.bob.response(500)).headers  # their own first offer is not answered yet
+        o.alice.reply(passed, 491)
+        await o.bob.response(491)
+        for phone, other, update in (  # and nothing is left of it
+            (o.alice, o.bob, o.alice.in_dialog("UPDATE", ringing, tag="t101", body=o.alice.sdp)),
+            (o.bob, o.alice, o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp)),
+        ):
+            phone.send(update)
+            other.reply(await other.ask("UPDATE"), 200, body=other.sdp)
+            await phone.response(200)
+
+    play(scene)
+
+
 def test_dtmf_in_info_passes_both_ways() -> None:
     async def scene(o: Office) -> None:
         invite, ok, ringing = await o.connected()

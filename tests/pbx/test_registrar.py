@@ -89,9 +89,9 @@ def test_nobody_registers_for_another() -> None:
     play(scene)
 
 
-async def challenged(o: Office) -> Response:
+async def challenged(o: Office, status: int = 407) -> Response:
     o.bob.send(o.bob.request("REGISTER", "100"))
-    return await o.bob.response(407)
+    return await o.bob.response(status)
 
 
 def test_stale_nonce_and_replay() -> None:
@@ -143,6 +143,15 @@ def test_stale_nonce_and_replay() -> None:
         o.bob.send(o.bob.again(request, challenge))
         assert not Challenge.parse((await o.bob.response(407)).headers.get("Proxy-Authenticate") or "").stale
 
+    async def without_qop(o: Office) -> None:
+        """RFC 7616 §3.4: qop was offered, so the phone has to use it; without it nothing counts up."""
+        challenge = await challenged(o, 401)
+        challenge.headers.set("WWW-Authenticate", str(challenge.headers.get("WWW-Authenticate")).replace(',qop="auth"', ""))
+        for _ in range(2):
+            o.bob.send(o.bob.again(o.bob.request("REGISTER", "100"), challenge))
+            await o.bob.response(400)
+
+    play(without_qop, profile="rfc")
     play(stale, nonce_lifetime_s=0.05)
     play(replay, profile="rfc")
     play(replay_of_the_lab)
@@ -224,6 +233,26 @@ def test_a_late_copy_of_an_old_register_is_refused() -> None:
     assert r.register(register(5, "<sip:100@127.0.0.1>"), "100", ("127.0.0.1", 1), "t").status == 200
     assert r.register(register(4, "<sip:100@127.0.0.1>;expires=0"), "100", ("127.0.0.1", 1), "t").status == 500
     assert len(r.bindings("100")) == 1
+
+
+@pytest.mark.parametrize("second", ["<sip:100@127.0.0.1>", "<sip:100@127.0.0.1;a=1>", "<sip:100@127.0.0.1>;expires=300"])
+def test_the_same_contact_twice_is_one(second: str) -> None:
+    """§19.1.4 decides what is the same, and what stands later counts."""
+    r = registrar([0.0])
+    for number in (1, 2):
+        request = register(number, f"<sip:100@127.0.0.1>, {second}")
+        ok = r.register(request, "100", ("127.0.0.1", 1), "t")
+        assert (ok.status, len(ok.contacts), ok.contacts[0].expires) == (200, 1, 300 if "300" in second else 120)
+    assert r.register(request, "100", ("127.0.0.1", 1), "t").status == 500  # a late copy is still one
+
+
+@pytest.mark.parametrize("expires", ["²", "٣٠٠", "1²", "9" * 5000, "-1"])
+def test_an_expires_that_is_no_number_is_the_default(expires: str) -> None:
+    r = registrar([0.0])
+    for number, headers in ((1, ()), (2, (("Expires", expires),))):
+        contact = "<sip:100@127.0.0.1>" + ("" if headers else f";expires={expires}")
+        ok = r.register(register(number, contact, *headers), "100", ("127.0.0.1", 1), "t")
+        assert (ok.status, ok.contacts[0].expires) == (200, 120)
 
 
 def test_too_many_phones() -> None:
