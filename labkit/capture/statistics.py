@@ -15,7 +15,7 @@ import numpy as np
 
 from labkit.capture.addresses import NONE
 from labkit.capture.info import shown
-from labkit.capture.layers import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, TCP, UDP, Layers
+from labkit.capture.layers import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, TCP, UDP
 from labkit.capture.records import Ints
 from labkit.errors import CaptureError
 
@@ -27,26 +27,23 @@ if TYPE_CHECKING:
 KINDS = ("ip", "ipv6", "udp", "tcp")
 LINKS = {1: "eth", 0: "null", 108: "null", 113: "sll", 276: "sll"}
 """Link layers that Wireshark's hierarchy shows; raw IP has none."""
-MAIL = {25: "smtp", 587: "smtp", 2525: "smtp", 2587: "smtp", 110: "pop", 1110: "pop", 143: "imap", 1143: "imap"}
-"""The registered ports and those of the lab."""
-MAGIC_COOKIE = bytes.fromhex("2112a442")
-"""RFC 8489 §5: what every STUN message carries in its fifth to eighth byte."""
 Address = tuple[str, int]
 
 
 def uses(capture: Capture) -> list[str]:
     """What each frame carries above UDP or TCP, by the name of its display filter; ``""`` when nothing is known or nothing is there."""
-    layers, found = capture.layers, [""] * len(capture)
-    with_payload = np.flatnonzero(layers.size > 0)
-    heads = layers.heads(with_payload, 8)
-    for place, index in enumerate(with_payload.tolist()):
-        found[index] = _guess(layers, index, heads[place].tobytes())
+    found = [""] * len(capture)
+    for index in np.flatnonzero((capture.layers.protocol == UDP) & (capture.layers.size > 0)).tolist():
+        found[index] = "data"
+    for index, units in capture.applications.units.items():
+        found[index] = _filter_name(units[-1].column)
     for index in capture.rtp.frame.tolist():
         found[index] = "rtp"
     for stream in capture.streams:
-        for index, kind in zip(stream.frame.tolist(), stream.payload_type.tolist(), strict=True):
+        for kind in np.unique(stream.payload_type).tolist():
             if stream.payload_types.is_event(kind):
-                found[index] = "rtpevent"
+                for index in stream.frame[stream.payload_type == kind].tolist():
+                    found[index] = "rtpevent"
     for index in capture.rtp.rtcp.tolist():
         found[index] = "rtcp"
     for record in capture.messages:
@@ -54,12 +51,10 @@ def uses(capture: Capture) -> list[str]:
     return found
 
 
-def _guess(layers: Layers, index: int, head: bytes) -> str:
-    if layers.protocol[index] == UDP:
-        return "stun" if head[4:8] == MAGIC_COOKIE and head[0] < 4 else "data"
-    if 20 <= head[0] <= 23 and head[1] == 3 and head[2] <= 4:  # a TLS record (RFC 8446 §5.1)
-        return "tls"
-    return MAIL.get(int(layers.destination_port[index])) or MAIL.get(int(layers.source_port[index])) or ""
+def _filter_name(column: str) -> str:
+    """The display filter of a Protocol column: ``tls`` for TLSv1.3, ``smtp`` for SMTP/IMF."""
+    name = column.lower().partition("/")[0].replace("-", "").partition("v")[0]
+    return {"ssl": "tls"}.get(name, name)
 
 
 # --- protocol hierarchy ------------------------------------------------------------------------------------------------

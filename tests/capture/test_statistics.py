@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from collections import defaultdict
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from labkit.capture.capture import Capture
-from labkit.capture.write import udp
+from labkit.capture.write import TcpConversation, udp
 from labkit.errors import CaptureError
 from tests.capture.made import ALICE, BOB, NAMES, PBX, leg, pcap, pcapng, rtp, sip
 from tests.grading.scene import whole_part
@@ -93,6 +96,40 @@ def test_setup_times_of_each_leg(capture: Capture) -> None:
     assert unanswered.loc[0, "Post-Dial Delay":"Talk"].isna().all()
 
 
+def test_tls_and_mail_are_counted() -> None:
+    talk = TcpConversation((BOB, 50000), (PBX, 5061), client_isn=1, server_isn=2)
+    mail = TcpConversation((BOB, 50001), (PBX, 2525), client_isn=1, server_isn=2)
+    segments = [*talk.open(), *talk.data((BOB, 50000), b"\x15\x03\x03\x00\x02\x02\x30")]
+    segments += [*mail.open(), *mail.data((PBX, 2525), b"220 PBX ESMTP ready\r\n")]
+    cap = Capture.from_bytes(pcapng([(0.01 * n, segment) for n, segment in enumerate(segments)], hosts=NAMES))
+    made = cap.protocol_hierarchy()
+    assert dict(zip(made["Path"], made["Packets"], strict=True)) == {"ip": 10, "ip:tcp": 10, "ip:tcp:tls": 1, "ip:tcp:smtp": 1}
+    assert cap.sockets("PBX")[["Protocol", "Port", "Used for"]].values.tolist() == [["TCP", 2525, "SMTP"], ["TCP", 5061, "TLS"]]
+
+
+FILES = [pcapng(packets(), hosts=NAMES), pcap(packets(), link=1, head=bytes(12) + b"\x08\x00")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(FILES), st.lists(st.tuples(st.integers(100, 6000), st.binary(min_size=1, max_size=8)), max_size=12))
+def test_wrong_bytes_never_break_statistics_nor_differences(data: bytes, changes: list[tuple[int, bytes]]) -> None:
+    changed = bytearray(data)
+    for at, value in changes:
+        changed[at % len(data) : at % len(data) + len(value)] = value
+    try:
+        cap = Capture.from_bytes(bytes(changed))
+    except CaptureError:
+        return
+    assert len(cap.sockets()) >= 0 and len(cap.setup_times()) >= 0 and cap.ladder().text()
+    assert cap.protocol_hierarchy()["Packets"].max() == len(cap)
+    for kind in ("ip", "udp", "tcp"):
+        assert cap.conversations(kind)["Packets"].sum() * 2 == cap.endpoints(kind)["Packets"].sum()
+    numbers = [record.number for record in cap.messages]
+    for first, second in itertools.pairwise(numbers):
+        found = cap.diff(first, second)
+        assert found.text() and "\x00" not in found._repr_html_()
+
+
 def test_a_capture_without_packets_has_empty_statistics() -> None:
     cap = Capture.from_bytes(pcap([]))
     for made in (cap.protocol_hierarchy(), cap.conversations(), cap.endpoints("ip"), cap.sockets(), cap.setup_times()):
@@ -131,21 +168,32 @@ def test_wireshark_shows_the_same_hierarchy(tmp_path: Path, tool: Callable[[str]
         assert ours == hierarchy_of(statistic(tool("tshark"), path, "io,phs")), path.name
 
 
+def test_wireshark_agrees_on_captures_by_others(tool: Callable[[str], str], corpus: Path) -> None:
+    """Of protocols that are not telephony, and of what lies inside TLS or mail, only Wireshark knows more."""
+    for path in sorted((corpus / "captures").glob("*.pcap")):
+        made = Capture.open(path).protocol_hierarchy()
+        ours = dict(zip(made["Path"], zip(made["Packets"], made["Bytes"], strict=True), strict=True))
+        theirs = hierarchy_of(statistic(tool("tshark"), path, "io,phs"))
+        different = {name for name, counts in ours.items() if theirs.get(name) != counts}
+        assert {name.rpartition(":")[2] for name in different} <= {"data", "imap"}, path.name
+
+
 def test_wireshark_counts_the_same_conversations_and_endpoints(tmp_path: Path, tool: Callable[[str], str], corpus: Path) -> None:
     paths = [*captures(tmp_path), corpus / "captures" / "sip-tcp-method.pcap", corpus / "captures" / "smtp-startssl.pcap"]
     for path in paths:
         capture = Capture.open(path)
-        for kind in ("ip", "udp", "tcp"):
+        printed = statistic(tool("tshark"), path, *(f"{what},{kind}" for what in ("conv", "endpoints") for kind in ("ip", "udp", "tcp")))
+        section = dict(re.findall(r"^(\w+ (?:Conversations|Endpoints))\n(.*?)^====", printed, re.MULTILINE | re.DOTALL))
+        for kind, title in (("ip", "IPv4"), ("udp", "UDP"), ("tcp", "TCP")):
             theirs: dict[frozenset[str], int] = defaultdict(int)
             row = r"^(\S+) +<-> (\S+) +\d+ \d+ \w+ +\d+ \d+ \w+ +(\d+) "
-            for a, b, frames in re.findall(row, statistic(tool("tshark"), path, f"conv,{kind}"), re.MULTILINE):
+            for a, b, frames in re.findall(row, section[f"{title} Conversations"], re.MULTILINE):
                 theirs[frozenset((a, b))] += int(frames)
             made = capture.conversations(kind)
             ends = [
                 made[f"Address {side}"] + (":" + made[f"Port {side}"].astype(str) if kind != "ip" and len(made) else "") for side in "AB"
             ]
             assert {frozenset(pair): n for *pair, n in zip(*ends, made["Packets"], strict=True)} == theirs, (path.name, kind)
-            printed = statistic(tool("tshark"), path, f"endpoints,{kind}")
-            numbers = re.findall(r"^(\d\S+)((?: +\d+)+) *$", printed, re.MULTILINE)
+            numbers = re.findall(r"^(\d\S+)((?: +\d+)+) *$", section[f"{title} Endpoints"], re.MULTILINE)
             rows = {(address, *map(int, figures.split())) for address, figures in numbers}
             assert {tuple(row) for row in capture.endpoints(kind).drop(columns="Host").values.tolist()} == rows, (path.name, kind)
