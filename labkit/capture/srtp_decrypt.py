@@ -1,7 +1,7 @@
 """The SRTP and SRTCP packets of a capture, opened with the keys in its SDP bodies (``a=crypto``, RFC 4568).
 
 A packet is tried with the keys that its sender announced, then with the others of the capture: the authentication tag says which is right.
-Keys of DTLS-SRTP, ZRTP and MIKEY are not in the SDP, so such streams stay closed.
+Keys of DTLS-SRTP, ZRTP and MIKEY are not in the SDP, so such streams stay closed; so do packets in IP fragments.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def open_srtp(layers: Layers, messages: list[SipRecord]) -> SrtpResult:
     streams: dict[tuple[End, End, int, bool], SrtpStream] = {}
     contexts: dict[tuple[End, CryptoLine], Srtp] = {}
     concerns: dict[tuple[End, End], bool] = {}
-    everything = list({line: None for lines in announced.keys.values() for line in lines})
+    # Without authentication nothing tells a wrong key: such a key is for its own sender only.
+    everything = list(dict.fromkeys(line for lines in announced.keys.values() for line in lines if line.authenticated))
     for index in np.flatnonzero((layers.protocol == UDP) & (layers.size >= 12) & (layers.fragment == 0)).tolist():
         source = int(layers.source[index]), int(layers.source_port[index])
         destination = int(layers.destination[index]), int(layers.destination_port[index])

@@ -49,6 +49,10 @@ class CryptoLine:
             raise MediaError("srtp.key_length", suite=suite.name, needed=suite.key + suite.salt, found=len(key))
         return cls(tag, suite, key[: suite.key], key[suite.key :], _mki_length(fields), tuple(words[1:]))
 
+    @property
+    def authenticated(self) -> bool:
+        return self.suite.gcm or "UNAUTHENTICATED_SRTP" not in self.parameters
+
     def srtp(self) -> Srtp:
         """A context that protects or unprotects with this key."""
         return Srtp(
@@ -58,7 +62,7 @@ class CryptoLine:
             mki=self.mki,
             encrypt_rtp="UNENCRYPTED_SRTP" not in self.parameters,
             encrypt_rtcp="UNENCRYPTED_SRTCP" not in self.parameters,
-            authenticate="UNAUTHENTICATED_SRTP" not in self.parameters,
+            authenticate=self.authenticated,
         )
 
     def __str__(self) -> str:

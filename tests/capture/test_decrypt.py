@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +16,13 @@ from hypothesis import strategies as st
 
 from labkit import cli
 from labkit.capture.capture import Capture
-from labkit.capture.write import udp
+from labkit.capture.write import checksum, udp
 from labkit.media.correlation import correlation
 from labkit.media.sdes import CryptoLine
 from labkit.media.srtp import SUITES, Srtp
 from labkit.media.wav import load_wav
 from labkit.texts import language
-from tests.capture.made import ALICE, BOB, PBX, pcapng, rtp, sdp, sip
+from tests.capture.made import ALICE, BOB, PBX, pcap, pcapng, rtp, sdp, sip
 from tests.capture.tls_talk import SERVER, Identity, capture_of, talk
 
 NEAR, FAR = (BOB, 4000), (ALICE, 4002)
@@ -203,6 +205,39 @@ def test_dtls_srtp_and_calls_that_agree_on_plain_rtp() -> None:
     both = signalling(secure(NEAR, [mine], "RTP/AVP"), secure(FAR, [line()], "RTP/AVP"))
     clear = Capture.from_bytes(pcapng(both + media(mine.srtp(), range(10)))).decrypt()
     assert payloads(clear) == [voice(n) for n in range(10)]
+
+
+def test_ipv6_on_ethernet_keeps_its_headers(tool: Callable[[str], str], tmp_path: Path) -> None:
+    mine, here, there = line(), "fd00::1", "fd00::2"
+
+    def udp6(source: tuple[str, int], destination: tuple[str, int], payload: bytes) -> bytes:
+        ends = ipaddress.ip_address(source[0]).packed + ipaddress.ip_address(destination[0]).packed
+        datagram = struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0) + payload
+        total = checksum(ends + struct.pack("!II", len(datagram), 17) + datagram) or 0xFFFF
+        return struct.pack("!IHBB", 6 << 28, len(datagram), 17, 9) + ends + datagram[:6] + struct.pack("!H", total) + payload
+
+    offer = secure(NEAR, [mine]).replace(b"IP4 " + BOB.encode(), b"IP6 " + here.encode())
+    context = mine.srtp()
+    packets = [(0.0, udp6((here, 5060), (there, 5060), messages(offer, b"")[0]))]
+    packets += [(1 + 0.02 * n, udp6((here, 4000), (there, 4002), context.protect(voice(n)))) for n in range(5)]
+    head = bytes(range(12)) + b"\x86\xdd"
+    clear = Capture.from_bytes(pcap(packets, link=1, head=head)).decrypt()
+    assert payloads(clear) == [voice(n) for n in range(5)] and clear.decryption.outcomes[0].source == (here, 4000)
+    start = int(clear.records.start[3])
+    assert bytes(clear.records.data[start : start + 18]) == head + struct.pack("!I", 6 << 28)
+    path = clear.save(tmp_path / "clear.pcapng")
+    run = [tool("tshark"), "-n", "-r", str(path), "-o", "udp.check_checksum:TRUE", "-T", "fields", "-e", "udp.checksum.status"]
+    assert subprocess.run(run, capture_output=True, text=True, timeout=60).stdout.split() == ["1"] * 6
+
+
+def test_a_key_without_authentication_is_for_its_sender_only() -> None:
+    """Nothing would tell that it is the wrong one."""
+    bare = CryptoLine.parse(f"{line()} UNAUTHENTICATED_SRTP")
+    assert not bare.authenticated
+    data = pcapng(signalling(secure(NEAR, [bare]), secure(FAR, [])) + media(bare.srtp(), range(5)))
+    assert payloads(Capture.from_bytes(data).decrypt()) == [voice(number) for number in range(5)]
+    data = pcapng(signalling(secure(NEAR, [line()]), secure(FAR, [bare])) + media(line().srtp(), range(5)))
+    assert not Capture.from_bytes(data).decrypt().decryption.opened
 
 
 def test_the_report_in_every_form_and_both_languages() -> None:
