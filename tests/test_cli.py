@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from labkit import cli
+from tests.capture.film import capture_of, rtp_packets
+from tests.capture.sheet_rtp import sheet_capture
 from tests.grading.scene import Scene, whole_part
 
 
@@ -41,6 +43,30 @@ def test_calls_and_streams_as_json(file: Path, capsys: pytest.CaptureFixture[str
     assert streams[0]["ssrc"].startswith("0x") and int(streams[0]["ssrc"], 16) > 0 and streams[0]["mos"] > 4
     assert cli.main(["calls", str(file), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_a_stream_without_its_foreign_types_and_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sheet.pcap"
+    path.write_bytes(sheet_capture())
+    assert cli.main(["rtp", str(path), "--json", "--no-foreign"]) == 0
+    (stream,) = json.loads(capsys.readouterr().out)
+    assert (stream["packets"], stream["payload"], stream["lost"]) == (351, "g711A", 0) and stream["max_jitter_ms"] < 15
+    assert cli.main(["rtp", str(path), "--explain"]) == 0
+    assert "65011677.08" in capsys.readouterr().out
+
+
+def test_a_call_in_stereo_and_a_film(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audio", str(file), "--out", str(tmp_path), "--call", "0", "--buffer", "60", "--conceal"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'call-0.wav'}\n"
+    with wave.open(str(tmp_path / "call-0.wav")) as sound:
+        assert sound.getnchannels() == 2 and sound.getnframes() >= 20 * 160
+    film = tmp_path / "film.pcapng"
+    film.write_bytes(capture_of("VP8", rtp_packets("VP8")))
+    assert cli.main(["audio", str(film), "--out", str(tmp_path)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert Path(line).name.startswith("film-0-") and Path(line).read_bytes()[:4] == b"\x1a\x45\xdf\xa3", "WebM"
+    assert cli.main(["audio", str(file), "--out", str(tmp_path), "--buffer", "-3"]) == 1
+    assert "is no size of a jitter buffer" in capsys.readouterr().err
 
 
 def test_sip_statistics(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,19 +35,18 @@ print(seconds, table["Pkts"].sum(), memory)
 """
 
 
-def run(command: list[str]) -> tuple[str, float, float]:
-    """(what it prints, seconds, largest megabytes in memory; 0 where the system does not tell)."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout
-    printed = process.stdout.read()
-    if not hasattr(os, "wait4"):
-        process.wait(timeout=60)
-        return printed, time.perf_counter() - began, 0.0
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return printed, time.perf_counter() - began, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+MEASURE = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+"""By a small process between, since a child's largest size on Linux begins with that of its parent."""
+
+
+def run(code: str, *arguments: str) -> list[str]:
+    """What a Python of its own prints."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout.split()
 
 
 @pytest.mark.timeout(300)
@@ -57,10 +55,11 @@ def test_streams_of_a_large_capture(tool: Callable[[str], str], figure: Callable
     assert compare_streams(tshark, path) == STREAMS
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        seconds, packets, memory = run([sys.executable, "-c", CODE, str(path)])[0].split()
+        seconds, packets, memory = run(CODE, str(path))
         assert int(packets) == PACKETS // STREAMS * STREAMS
         ours.append((float(seconds), float(memory)))
-        theirs.append(run([tshark, "-n", "-q", "-r", str(path), "-z", "rtp,streams"])[1:])
+        spent, size = run(MEASURE, tshark, "-n", "-q", "-r", str(path), "-z", "rtp,streams")
+        theirs.append((float(spent), float(size)))
     (mine, my_memory), (other, other_memory) = sorted(ours)[ROUNDS // 2], sorted(theirs)[ROUNDS // 2]
     figure(
         f"RTP streams of {PACKETS} packets, median of {ROUNDS}: labkit in process {mine:.2f} s, {my_memory:.0f} MB; "

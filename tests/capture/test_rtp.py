@@ -15,7 +15,9 @@ from labkit.capture.capture import Capture
 from labkit.capture.rtp_analysis import analyse, decaying_sum, running_mean
 from labkit.capture.rtp_stream import COLUMNS, RtpStream
 from labkit.capture.write import udp
+from labkit.errors import CaptureError
 from labkit.media.rtp import TelephoneEvent
+from labkit.texts import language
 from tests.capture.made import ALICE, BOB, pcap, pcapng, rtp, sdp, sip, tshark_streams
 
 Tool = Callable[[str], str]
@@ -261,3 +263,20 @@ def test_a_hundred_thousand_packets(figure: Callable[[str], None], tool: Tool, t
     end = time.perf_counter()
     assert table["Pkts"].tolist() == [12500] * 8
     figure(f"RTP analysis of 100 000 packets: labkit {middle - begin:.2f} s, tshark {end - middle:.2f} s")
+
+
+def test_plots_of_every_figure() -> None:
+    lost = stream_of([packet for n, packet in enumerate(regular(60)) if n not in (7, 8, 30)])
+    picture = lost.plot("delta", "jitter", "skew", "bandwidth", "loss")
+    assert picture.alt.endswith("3 packets lost.") and "Largest skew" in picture.alt and "kbit/s" in picture.alt
+    axes = picture.figure.axes
+    assert [panel.get_ylabel() for panel in axes] == ["Delta (ms)", "Jitter (ms)", "Skew (ms)", "Bandwidth (kbit/s)", "Packets lost so far"]
+    assert axes[4].lines[0].get_ydata()[[0, 6, 7, -1]].tolist() == [0, 0, 2, 3]
+    assert len({panel.lines[0].get_color() for panel in axes}) == 5
+    np.testing.assert_allclose(axes[2].lines[0].get_ydata(), lost.figures.skew)
+    late = stream_of(swapped(regular(20), 5)).plot("loss")
+    assert late.figure.axes[0].lines[0].get_ydata().tolist() == [0] * 5 + [1] + [0] * 14, "a late packet takes its loss back"
+    with pytest.raises(CaptureError, match="There is no plot gigue"):
+        lost.plot("gigue")
+    language("fr")
+    assert "3 paquets perdus." in lost.plot("loss").alt
