@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from labkit.errors import WireError
+from labkit.errors import PbxError, WireError
 from labkit.net.media_relay import MediaRelay
 from labkit.net.plan import Host
 from labkit.net.tap import Tap
@@ -32,6 +32,8 @@ from labkit.texts import text
 STATUS_S = 1.0
 RATE_OVER_S = 10.0
 """Calls per second are counted over so long."""
+GOODBYE_S = 5.0
+"""How long the end waits at most until each phone has answered its BYE: time for three more copies (RFC 3261 §17.1.2.2)."""
 REGISTERED = ("registered", "ringing", "in_call")
 
 
@@ -67,7 +69,19 @@ class Status:
 
 def serve(file: Path, *, capture: Path | None = None, out: TextIO | None = None) -> None:
     """Serve the configuration in ``file`` until a signal ends it; raises :class:`labkit.errors.LabkitError` when it cannot begin."""
-    asyncio.run(_serve(settings.read(file), file, capture, out or sys.stdout))
+    config = settings.read(file)
+    check_served(config, file)
+    asyncio.run(_serve(config, file, capture, out or sys.stdout))
+
+
+def check_served(config: PbxConfig, file: Path) -> None:
+    """Raise :class:`PbxError` for a PBX that nobody could use, or that anybody could."""
+    if not config.extensions:
+        raise PbxError("serve.no_extensions", path=file)
+    for place, extension in enumerate(config.extensions):
+        if not extension.auth_password:
+            line = settings.line_of_key(file, "extensions", place)
+            raise PbxError("serve.no_password", path=file, line=line, number=extension.number)
 
 
 async def _serve(config: PbxConfig, file: Path, capture: Path | None, out: TextIO) -> None:
@@ -83,9 +97,13 @@ async def _serve(config: PbxConfig, file: Path, capture: Path | None, out: TextI
             relay = MediaRelay(host, Path(folder) / "media-relay.log")
             stack.push_async_callback(relay.close)
             await relay.start()
-        pbx = Pbx(config, observe=lambda event: status.observe(event), relay=relay, tap=tap)
+        try:
+            pbx = Pbx(config, observe=lambda event: status.observe(event), relay=relay, tap=tap)
+        except PbxError as error:
+            line = settings.line_of_key(file, "database")
+            raise PbxError("settings.at_line", path=file, line=line, problem=error) from error
         status = Status(pbx, out)
-        stack.push_async_callback(pbx.close)
+        stack.push_async_callback(pbx.close, GOODBYE_S)
         try:
             await pbx.start()
         except WireError as error:
@@ -137,6 +155,8 @@ def announce(config: PbxConfig, capture: Path | None, out: TextIO) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether only this computer can reach what is bound there."""
+    if host.lower() == "localhost":  # RFC 6761 §6.3
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -166,8 +166,45 @@ def test_on_a_terminal_the_status_stays_in_its_line(tmp_path: Path) -> None:
     assert seen.count(b"\r0 of 3 extensions registered") >= 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="only on systems whose pipes can be selected")
+def test_the_end_waits_until_the_phones_have_heard(tmp_path: Path) -> None:
+    """Bob's BYE gets lost: he hears the copy, and the server is still there for his answer."""
+    port = free_port()
+
+    async def scene(server: Server) -> None:
+        bob, alice = [await Peer(*who, ("127.0.0.1", port)).start("127.0.0.1") for who in (("100", "384615"), ("101", "920377"))]
+        try:
+            await bob.register()
+            await alice.register()
+            invite = await bob.invite("101")
+            await bob.response(100)
+            alice.reply(await alice.ask("INVITE"), 200, body=alice.sdp)
+            await alice.ask("ACK")
+            bob.send(bob.ack(invite, await bob.response(200)))
+            await bob.register()  # the ACK has arrived
+            bob.drop_in = 1
+            server.process.send_signal(signal.SIGINT)
+            alice.reply(await alice.ask("BYE"), 200)
+            bye = await bob.ask("BYE")
+            assert bob.log[-2:] == ["x BYE", "< BYE"] and server.process.poll() is None
+            bob.reply(bye, 200)
+        finally:
+            await bob.close()
+            await alice.close()
+
+    with serving(configuration(tmp_path, port)) as server:
+        server.wait_for("extensions registered")
+        asyncio.run(asyncio.wait_for(scene(server), 20))
+        begun = time.monotonic()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - begun < 3
+
+
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=30)
+
+
+ONE = '[[extensions]]\nnumber = "1"\nfirst_name = "A"\nauth_password = "1"\n'
 
 
 def test_a_port_in_use_names_the_line(tmp_path: Path) -> None:
@@ -186,7 +223,11 @@ def test_a_port_in_use_names_the_line(tmp_path: Path) -> None:
         ("ring_time = 3\n", "line 1: there is no setting 'ring_time'"),
         ('[[extensions]]\nnumber = "1"\nfirst_name = "A"\n[[extensions]]\nnumber = "1"\nfirst_name = "B"\n', "line 5: "),
         ("x = = 1\n", "line 1: this is not TOML"),
-        ('database = "/dev/null/x.db"\n', "cannot be opened"),
+        ("", "has no extension"),
+        (ONE.replace("auth_password", "voicemail_pin"), "line 1: extension 1 has no password"),
+        ('database = "/dev/null/x.db"\n' + ONE, "line 2: The database /dev/null/x.db cannot be opened"),
+        ('bind = "300.1.1.1:5077"\n' + ONE, "line 1: This computer has no address 300.1.1.1:5077"),
+        ('bind = "192.0.2.7:5077"\n' + ONE, "line 1: This computer has no address 192.0.2.7:5077"),
     ],
 )
 def test_a_bad_configuration_is_one_sentence_and_1(text: str, says: str, tmp_path: Path) -> None:
@@ -217,7 +258,8 @@ def test_an_open_address_is_announced_loudly(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"), [("127.0.0.1", True), ("127.5.1.9", True), ("0.0.0.0", False), ("192.0.2.1", False), ("x", False)]
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.5.1.9", True), ("localhost", True), ("0.0.0.0", False), ("192.0.2.1", False), ("x", False)],
 )
 def test_what_counts_as_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from labkit.errors import WireError
 from labkit.net.plan import Address
 from labkit.net.tap import Tap
+from labkit.net.udp import bind_error
 
 LINGER_S = 1.0
 
@@ -144,12 +144,12 @@ class TcpEndpoint:
         self._closed = False
 
     async def listen(self, bind: Address, server_tls: ssl.SSLContext | None = None) -> None:
-        """Bind ``bind`` and accept; raises :class:`WireError` with the address when another program holds it."""
+        """Bind ``bind`` and accept; raises :class:`WireError` with the address when that cannot be done."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(lambda: TcpConnection(self), bind[0], bind[1], ssl=server_tls, backlog=256)
         except OSError as error:
-            raise WireError("net.port_taken", address=f"{bind[0]}:{bind[1]}", reason=error.strerror or error) from error
+            raise bind_error(bind, error) from error
         self._sweep()
 
     @property

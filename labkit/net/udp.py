@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from typing import cast
@@ -17,6 +18,16 @@ RECEIVE_BUFFER = 4 << 20
 LONGEST_DATAGRAM = 65535
 
 
+def bind_error(bind: Address, error: OSError) -> WireError:
+    """Why ``bind`` could not be bound: another program has it, this computer has no such address, or the system forbids it."""
+    cause = "net.port_taken"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        cause = "net.not_our_address"
+    elif error.errno == errno.EACCES:
+        cause = "net.port_forbidden"
+    return WireError(cause, address=f"{bind[0]}:{bind[1]}", reason=error.strerror or error)
+
+
 class UdpEndpoint(asyncio.DatagramProtocol):
     """One bound UDP socket.  ``received(data, source)`` is called on the loop for each datagram."""
 
@@ -28,12 +39,12 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     @classmethod
     async def open(cls, bind: Address, received: Callable[[bytes, Address], None]) -> UdpEndpoint:
-        """Bind ``bind``; raises :class:`WireError` with the address when another program holds it."""
+        """Bind ``bind``; raises :class:`WireError` with the address when that cannot be done."""
         loop = asyncio.get_running_loop()
         try:
             _, endpoint = await loop.create_datagram_endpoint(lambda: cls(received), local_addr=bind)
         except OSError as error:
-            raise WireError("net.port_taken", address=f"{bind[0]}:{bind[1]}", reason=error.strerror or error) from error
+            raise bind_error(bind, error) from error
         return endpoint
 
     @property

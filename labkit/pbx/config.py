@@ -5,20 +5,30 @@ Nothing here is ever written into a capture or shown with its secrets: passwords
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from labkit.errors import PbxError
+from labkit.errors import PbxError, SipError
 from labkit.net.udp import Address
 from labkit.pbx.features import FeatureCodes
 from labkit.pbx.groups import Gateway, OutboundRule, RingGroup
 from labkit.pbx.guard import GuardConfig
-from labkit.pbx.rules import ExtensionRules, check_rules, check_target
+from labkit.pbx.rules import NO_SERVICE, ExtensionRules, check_rules, check_target
 from labkit.sip.digest import ALGORITHMS
 from labkit.sip.transaction import Timers
+from labkit.sip.uri import SipUri
 
 TRANSPORTS = ("udp", "tcp")
+ABOVE_ZERO = ("ring_timeout_s", "serial_ring_s", "park_timeout_s", "session_min_s", "session_expires_s", "nonce_lifetime_s", "bindings_max")
+NOT_BELOW_ZERO = ("transfer_bye_wait_s", "forwards_max")
+
+
+def check_text(setting: str, value: str, *, needed: bool = False) -> None:
+    """Raise :class:`PbxError` for what cannot stand in a SIP header: a line break would begin another one."""
+    if not value.isprintable() or (needed and not value.strip()):
+        raise PbxError("pbx.bad_text", setting=setting, value=value)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,8 @@ class Extension:
     def __post_init__(self) -> None:
         if not self.number or not all(c.isascii() and (c.isalnum() or c in "*#+-_.") for c in self.number):
             raise PbxError("pbx.bad_number", number=self.number)
+        for setting in ("first_name", "last_name", "auth_id"):
+            check_text(setting, getattr(self, setting))
 
     @property
     def user_id(self) -> str:
@@ -137,9 +149,43 @@ class PbxConfig:
         if not 0 < self.expires_min_s <= self.expires_default_s <= self.expires_max_s:
             raise PbxError("pbx.bad_expires", minimum=self.expires_min_s, default=self.expires_default_s, maximum=self.expires_max_s)
 
-        if self.serial_ring_s <= 0:
-            raise PbxError("pbx.bad_setting", setting="serial_ring_s", value=self.serial_ring_s, allowed="> 0")
+        self._check_amounts()
+        for setting in ("realm", "product"):
+            check_text(setting, getattr(self, setting), needed=True)
+        self._check_services()
         self._check_numbers()
+        self._check_gateways()
+
+    def _check_amounts(self) -> None:
+        """Seconds and counts: finite, and above zero where nothing would work otherwise."""
+        amounts = [(setting, getattr(self, setting), True) for setting in ABOVE_ZERO]
+        amounts += [(setting, getattr(self, setting), False) for setting in NOT_BELOW_ZERO]
+        amounts += [(f"timers.{setting}", getattr(self.timers, setting), True) for setting in ("t1", "t2", "t4")]
+        for setting, value, above in amounts:
+            if not math.isfinite(value) or value < 0 or (above and value == 0):
+                raise PbxError("pbx.bad_setting", setting=setting, value=value, allowed="> 0" if above else ">= 0")
+        if self.session_expires_s < self.session_min_s:
+            raise PbxError("pbx.bad_setting", setting="session_expires_s", value=self.session_expires_s, allowed=f">= {self.session_min_s}")
+
+    def _check_services(self) -> None:
+        for name, address in self.services.items():
+            if name not in NO_SERVICE:
+                raise PbxError("pbx.bad_setting", setting=f"services.{name}", value=name, allowed=", ".join(NO_SERVICE))
+            try:
+                SipUri.parse(address)
+            except SipError as error:
+                raise PbxError("pbx.bad_setting", setting=f"services.{name}", value=address, allowed="sip:999@127.0.0.1:5062") from error
+
+    def _check_gateways(self) -> None:
+        for place, gateway in enumerate(self.gateways):
+            if gateway.address in (self.bind, self.advertised):
+                raise PbxError("rules.gateway_is_pbx", gateway=gateway.name)
+            if any(gateway.name == other.name or gateway.address == other.address for other in self.gateways[:place]):
+                raise PbxError("rules.gateway_twice", gateway=gateway.name)
+        names = [gateway.name for gateway in self.gateways]
+        for rule in self.outbound:
+            if rule.gateway not in names:
+                raise PbxError("rules.unknown_gateway", gateway=rule.gateway, known=", ".join(names) or "-")
 
     def _check_numbers(self) -> None:
         """Groups, gateways and rules name only what exists."""
@@ -150,16 +196,19 @@ class PbxConfig:
             if unknown := [member for member in group.members if member not in {e.number for e in self.extensions}]:
                 raise PbxError("rules.unknown_number", extension=group.number, number=unknown[0])
             numbers.append(group.number)
+        for number in numbers:
+            if self.features.read(number) is not None:
+                raise PbxError("pbx.number_is_code", number=number)
         for group in self.groups:
             if group.otherwise is not None:
                 check_target(group.number, group.otherwise, numbers, self.services)
-        names = [gateway.name for gateway in self.gateways]
-        for rule in self.outbound:
-            if rule.gateway not in names:
-                raise PbxError("rules.unknown_gateway", gateway=rule.gateway, known=", ".join(names) or "-")
-        check_rules(self.rules, numbers, self.services)
-        if not 0 < self.session_min_s <= self.session_expires_s:
-            raise PbxError("pbx.bad_setting", setting="session_expires_s", value=self.session_expires_s, allowed=f">= {self.session_min_s}")
+        groups = {group.number: group.otherwise for group in self.groups if group.otherwise is not None}
+        check_rules(self.rules, numbers, self.services, groups)
+        targets = [*groups.items(), *((rules.extension, target) for rules in self.rules for target in rules.targets)]
+        for extension, target in targets:
+            way_out = target.number in numbers or any(rule.fits(target.number) for rule in self.outbound)
+            if target.target == "external" and not way_out:
+                raise PbxError("rules.no_way_out", extension=extension, number=target.number)
 
     def extension(self, number: str) -> Extension | None:
         """The extension that is dialled by ``number``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from labkit.errors import PbxError
 from labkit.pbx.rules import USER_STATUSES
 
 Feature: TypeAlias = Literal["dnd_on", "dnd_off", "status", "pickup", "park", "unpark"]
@@ -25,6 +26,19 @@ class FeatureCodes:
     """Followed by the orbit, 0 to 9: transfer a call to this number, and it waits there."""
     unpark: str = "*1"
     """Followed by the orbit: take the call that waits there."""
+
+    def __post_init__(self) -> None:
+        digits = "0123456789"
+        owner: dict[str, str] = {}
+        for name, follow in (("dnd_on", ""), ("dnd_off", ""), ("status", digits), ("park", digits), ("unpark", digits)):
+            code = getattr(self, name)
+            for number in [code + digit for digit in follow] or [code]:
+                if not code:
+                    continue
+                if self.pickup and (number.startswith(self.pickup) or number + "*" == self.pickup):
+                    raise PbxError("pbx.same_code", code=number, first=name, second="pickup")
+                if owner.setdefault(number, name) != name:
+                    raise PbxError("pbx.same_code", code=number, first=owner[number], second=name)
 
     def read(self, dialled: str) -> tuple[Feature, str] | None:
         """The feature that a dialled number means, and what stands after its code; ``None`` for an ordinary number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,7 @@ class RingGroup:
     def __post_init__(self) -> None:
         if self.strategy not in ("all", "one_after_the_other"):
             raise PbxError("pbx.bad_setting", setting="strategy", value=self.strategy, allowed="all, one_after_the_other")
-        if not self.members or self.ring_time_s <= 0:
+        if not self.members or not 0 < self.ring_time_s < math.inf:
             raise PbxError("rules.bad_group", number=self.number)
 
 

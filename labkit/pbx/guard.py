@@ -14,6 +14,7 @@ A firewall does the same before the PBX wakes up; this one can be watched from a
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,8 +66,10 @@ class GuardConfig:
         if self.answer not in ("silence", "403"):
             raise PbxError("guard.bad_setting", setting="answer", value=self.answer, allowed="silence, 403")
         for setting in ("failed_logins", "interval_s", "messages_per_s", "ban_s"):
-            if getattr(self, setting) <= 0:
+            if not 0 < getattr(self, setting) < math.inf:
                 raise PbxError("guard.bad_setting", setting=setting, value=getattr(self, setting), allowed="> 0")
+        if "" in self.scanners:  # it is a part of every name
+            raise PbxError("guard.bad_setting", setting="scanners", value="", allowed=", ".join(SCANNERS))
         for setting in ("allow", "deny"):
             for network in getattr(self, setting):
                 try:

@@ -9,6 +9,7 @@ How a call is forwarded is in :mod:`labkit.pbx.hunt`; the causes are named as in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -78,7 +79,7 @@ class StatusRules:
     not_registered: ForwardTo | None = None
 
     def __post_init__(self) -> None:
-        if self.no_answer_after_s <= 0:
+        if not 0 < self.no_answer_after_s < math.inf:
             raise PbxError("pbx.bad_setting", setting="no_answer_after_s", value=self.no_answer_after_s, allowed="> 0")
 
     def target(self, cause: Cause) -> ForwardTo | None:
@@ -146,12 +147,16 @@ class ExtensionRules:
         return found + [exception.forward_to for exception in self.exceptions]
 
 
-def check_rules(rules: Iterable[ExtensionRules], numbers: Collection[str], services: Collection[str]) -> None:
+def check_rules(
+    rules: Iterable[ExtensionRules], numbers: Collection[str], services: Collection[str], groups: Mapping[str, ForwardTo] | None = None
+) -> None:
     """Raise :class:`PbxError` for a rule whose target does not exist, or for rules that send a call round in a circle.
 
+    ``groups`` says where the calls go on that nobody of a ring group takes.
     A circle counts even if it takes two user statuses to close it: one day both will hold.
     """
     edges: dict[str, list[str]] = {}
+    onward = {number: [target.number] for number, target in (groups or {}).items() if target.target == "extension"}
     for rule in rules:
         if rule.extension not in numbers:
             raise PbxError("rules.unknown_number", extension=rule.extension, number=rule.extension)
@@ -162,7 +167,7 @@ def check_rules(rules: Iterable[ExtensionRules], numbers: Collection[str], servi
             check_target(rule.extension, target, numbers, services)
             if target.target == "extension":
                 edges[rule.extension].append(target.number)
-    circle = _circle(edges)
+    circle = _circle(edges | onward)
     if circle:
         raise PbxError("rules.loop", loop=" -> ".join(circle), first=circle[0])
 

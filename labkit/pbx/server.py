@@ -6,6 +6,7 @@ PBX whatever host their URI names, so that a test tool that calls it "localhost"
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,11 +100,14 @@ class Pbx:
         """Bind the address of the configuration; raises :class:`labkit.errors.WireError` when another program holds it."""
         await self._stack.start(self.config.bind, self.config.transports)
 
-    async def close(self) -> None:
-        """Hang up what is live, and free the port."""
+    async def close(self, wait_s: float = 0.0) -> None:
+        """Hang up what is live, wait ``wait_s`` seconds at most until the phones have answered, and free the port."""
         for call in list(self.calls):
             call.hang_up(503)
         self._notifier.close()
+        until = asyncio.get_running_loop().time() + wait_s
+        while self._legs and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.02)
         self.registrar.close()
         await self._stack.close()
         self.store.close()

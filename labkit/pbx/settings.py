@@ -6,7 +6,9 @@ The keys are the fields of :class:`labkit.pbx.config.PbxConfig` and of the datac
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 import tomllib
 from pathlib import Path as FilePath
 from typing import Any
@@ -80,7 +82,7 @@ def read(path: str | FilePath) -> PbxConfig:
     """The configuration in a TOML file.  Raises :class:`PbxError`, one sentence with the line and the remedy."""
     file = FilePath(path).expanduser()
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")  # Notepad puts a byte order mark in front
     except FileNotFoundError as error:
         raise PbxError("settings.no_file", path=file) from error
     except OSError as error:
@@ -98,20 +100,40 @@ def parse(text: str, path: str = "-") -> PbxConfig:
         found = _SYNTAX.match(str(error))
         line = int(found[2]) if found and found[2] else len(text.splitlines())
         raise PbxError("settings.syntax", path=path, line=line, reason=found[1] if found else error) from error
+    except RecursionError as error:
+        lines = text.splitlines()
+        deepest = max(range(len(lines)), key=lambda place: lines[place].count("[") + lines[place].count("{"))
+        raise PbxError("settings.syntax", path=path, line=deepest + 1, reason="too many brackets inside each other") from error
     values.setdefault("bind", LOCAL)
+    advertises = "advertised" in values
     values.setdefault("advertised", values["bind"])
     try:
         if str(values["advertised"]).startswith(ANY):
             raise BadValue("settings.advertise", path=("bind",), value=values["advertised"])
-        return build(PbxConfig, values)
+        config = build(PbxConfig, values)
+        if advertises and not _can_be_found(config.advertised[0]):
+            raise BadValue("settings.advertise", path=("advertised",), value=values["advertised"])
+        return config
     except BadValue as error:
         problem = error.values["problem"] if error.message_id == "settings.refused" else error
         raise PbxError("settings.at_line", path=path, line=line_of(text, values, error, problem), problem=problem) from error
 
 
-def line_of_key(path: str | FilePath, key: str) -> int:
-    """The line of a key of the first level in a file that was read before; the first line when it is not there."""
-    return positions(FilePath(path).expanduser().read_text("utf-8")).get((key,), 1)
+def _can_be_found(host: str) -> bool:
+    """Whether ``host`` is an address, or a name that has one."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            return False
+    return True
+
+
+def line_of_key(path: str | FilePath, *key: str | int) -> int:
+    """The line of a key in a file that was read before, such as ``"extensions", 0``; the first line when it is not there."""
+    return positions(FilePath(path).expanduser().read_text("utf-8-sig")).get(key, 1)
 
 
 def line_of(text: str, values: dict[str, Any], error: BadValue, problem: object) -> int:
@@ -130,9 +152,9 @@ def _suspect(values: Any, where: Path, problem: LabkitError) -> Path | None:
     blamed = {str(value) for value in problem.values.values() if isinstance(value, (str, int, float))}
     for step in where:
         values = values[step]
-    named = [key for key in (values if isinstance(values, dict) else ()) if key == problem.values.get("setting")]
-    if named:
-        return (*where, named[0])
+    named = tuple(str(problem.values.get("setting", "")).split("."))
+    if isinstance(values, dict) and named[0] in values:
+        return (*where, *named)
     return next((path for path, value in reversed(list(_leaves(values, where))) if str(value) in blamed), None)
 
 

@@ -10,11 +10,14 @@ import pytest
 from labkit import texts
 from labkit.errors import PbxError
 from labkit.pbx import Extension, PbxConfig
+from labkit.pbx.groups import Gateway, OutboundRule
 from labkit.pbx.plain import build, plain
 from labkit.pbx.rules import ExtensionRules, ForwardTo, RuleException, StatusRules
 from labkit.pbx.settings import EXAMPLE, line_of_key, parse, positions, read
 
 TWO = '[[extensions]]\nnumber = "101"\nfirst_name = "ALICE"\n\n[[extensions]]\nnumber = "102"\nfirst_name = "PAUL"\n'
+PSTN = '[[gateways]]\nname = "PSTN"\naddress = "127.0.0.1:5070"\n'
+GROUP = '[[groups]]\nnumber = "{}"\nname = "G"\nmembers = ["102"]\notherwise = {{ target = "extension", number = "{}" }}\n'
 
 
 def test_the_example_is_a_configuration() -> None:
@@ -37,7 +40,14 @@ def test_what_is_written_plainly_is_read_back() -> None:
         away=StatusRules(all_calls=ForwardTo("external", "0612345678"), no_answer_after_s=5),
         exceptions=(RuleException(ForwardTo("hang_up"), caller="06*", hours="18:00-08:00"),),
     )
-    config = replace(parse(EXAMPLE), rules=(rules,), services={"voicemail": "sip:999@127.0.0.1:5062"}, rtp_ports=(41000, 41009))
+    config = replace(
+        parse(EXAMPLE),
+        rules=(rules,),
+        gateways=(Gateway("PSTN", ("127.0.0.1", 5070)),),
+        outbound=(OutboundRule("PSTN", prefix="0"),),
+        services={"voicemail": "sip:999@127.0.0.1:5062"},
+        rtp_ports=(41000, 41009),
+    )
     assert build(PbxConfig, plain(config)) == config
 
 
@@ -67,6 +77,34 @@ def test_what_is_written_plainly_is_read_back() -> None:
         (TWO + '[[rules]]\nextension = "101"\n[rules.available]\nbusy = { target = "extension", number = "109" }\n', 11, "109"),
         (TWO + '[[rules]]\nextension = "101"\n[rules.available]\nbussy = { target = "hang_up" }\n', 11, "Did you mean 'busy'?"),
         (TWO + '[[groups]]\nnumber = "101"\nname = "x"\nmembers = ["102"]\n', 9, "101 is used by two"),
+        *((f"{setting} = {value}\n", 1, "> 0") for setting in ("ring_timeout_s", "serial_ring_s", "park_timeout_s", "nonce_lifetime_s")
+          for value in ("-1.0", "0", "nan", "inf")),
+        *((f"realm = 'x'\n{setting} = {value}\n", 2, setting) for setting, value in (
+            ("bindings_max", 0), ("forwards_max", -1), ("transfer_bye_wait_s", -1), ("transfer_bye_wait_s", "nan"), ("session_min_s", -1))),
+        *((f"[timers]\nt1 = {value}\n", 2, "timers.t1") for value in (0, -1, "nan", "inf")),
+        ("[guard]\nban_s = nan\n", 2, "ban_s"),
+        ('[guard]\nscanners = [""]\n', 2, "scanners"),
+        ('realm = "a\\r\\nX: y"\n', 1, "visible characters on one line"),
+        ('realm = ""\n', 1, "visible characters on one line"),
+        ('realm = "x"\nproduct = "a\\r\\nX: y"\n', 2, "visible characters on one line"),
+        (TWO.replace('"PAUL"', '"P\\r\\nX: y"'), 7, "first_name"),
+        (TWO.replace('"102"', '"*60"'), 6, "*60 is a feature code"),
+        ('[features]\npark = "*4"\nunpark = "*4"\n', 1, "*40 means two things, park and unpark"),
+        ('[features]\ndnd_on = "*31"\n', 2, "*31 means two things, dnd_on and status"),
+        ('[features]\npickup = "*0"\n', 1, "pickup"),
+        ('[services]\nvoicemail = "nonsense"\n', 2, "sip:999@127.0.0.1:5062"),
+        ('[services]\ncoffee = "sip:1@127.0.0.1"\n', 2, "voicemail, receptionist"),
+        (TWO + '[[rules]]\nextension = "101"\n[rules.available]\nbusy = { target = "external", number = "06" }\n', 11, "no outbound rule"),
+        (TWO + '[[rules]]\nextension = "101"\n[rules.available]\nno_answer_after_s = nan\n', 11, "> 0"),
+        (PSTN + PSTN.replace("5070", "5071"), 5, "name or the address of another"),
+        (PSTN + PSTN.replace("PSTN", "MARS"), 5, "name or the address of another"),
+        (PSTN.replace("5070", "5060"), 2, "the address of the PBX itself"),
+        (TWO + GROUP.format(800, 800), 12, "800 -> 800"),
+        (TWO + GROUP.format(800, 801) + GROUP.format(801, 800), 17, "800 -> 801 -> 800"),
+        (TWO + GROUP.format(800, 101) + '[[rules]]\nextension = "101"\navailable = { busy = { target = "extension", number = "800" } }\n',
+         14, "101 -> 800 -> 101"),
+        (TWO + GROUP.format(800, 101) + "ring_time_s = nan\n", 9, "ring time above zero"),
+        ('bind = "127.0.0.1:5060"\nadvertised = "no such host:5060"\n', 2, "phones cannot send to no such host:5060"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_line_and_the_remedy(text: str, line: int, says: str) -> None:
@@ -92,6 +130,14 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'realm = "caf\xe9"\n')
     with pytest.raises(PbxError, match="UTF-8"):
         read(tmp_path / "latin.toml")
+
+
+def test_a_byte_order_mark_and_too_many_brackets(tmp_path: Path) -> None:
+    (tmp_path / "notepad.toml").write_bytes(b"\xef\xbb\xbf" + b'realm = "x"\n')
+    assert read(tmp_path / "notepad.toml").realm == "x"
+    assert line_of_key(tmp_path / "notepad.toml", "realm") == 1
+    with pytest.raises(PbxError, match=r"line 2: this is not TOML \(too many brackets"):
+        parse("a = 1\nb = " + 3000 * "[" + "\n")
 
 
 def test_positions_of_keys_and_tables() -> None:
