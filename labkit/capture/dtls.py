@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from labkit.capture.tls_handshake import HELLO_VERIFY_REQUEST, SERVER_HELLO, Handshake
 from labkit.capture.tls_records import (
     ALERT,
-    CHANGE_CIPHER_SPEC,
     CONTENT_TYPES,
     HANDSHAKE,
     LONGEST,
@@ -79,7 +78,7 @@ class DtlsSession:
             body = datagram[at + HEADER : at + HEADER + size]
             at += HEADER + size
             messages: tuple[Handshake | Alert, ...] = ()
-            encrypted = epoch > 0 and kind != CHANGE_CIPHER_SPEC
+            encrypted = epoch > 0 and kind in (ALERT, HANDSHAKE)
             if kind == ALERT and not encrypted:
                 messages = read_alert(body, encrypted=False)
             elif kind == HANDSHAKE and not encrypted:

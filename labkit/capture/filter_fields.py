@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from labkit.capture.info import shown
 from labkit.capture.layers import ETHERTYPE_IPV4, ETHERTYPE_IPV6, TCP, UDP
+from labkit.capture.node import Node
 from labkit.capture.records import Ints
+from labkit.capture.tree_media import rtcp_node
+from labkit.capture.tree_network import FIELDS, network_nodes
 from labkit.capture.tree_sip import FIELD_NAMES, SDP_LINES
 from labkit.capture.tree_sip import SIP as PREFIX
 
@@ -192,26 +195,43 @@ _SDP_KINDS = {"sdp": "", **{f"sdp.{field}": kind for kind, (_, field) in SDP_LIN
 
 # --- what else frames carry: the lines of their trees -----------------------------------------------------------------------
 
-_UNITS = """stun stun.type stun.length stun.id stun.attributes stun.channel stun.att.username stun.att.realm stun.att.nonce
-stun.att.error-code stun.att.lifetime stun.att.xor-mapped-address stun.att.xor-peer-address stun.att.xor-relayed-address
-dtls dtls.record.version dtls.record.content_type dtls.handshake.type dtls.handshake.version dtls.handshake.ciphersuite
-dtls.handshake.extensions_server_name dtls.use_srtp.protection_profile x509.subject imf.from imf.subject
-tls tls.record.version tls.record.content_type tls.record.length tls.handshake tls.handshake.type tls.handshake.version
-tls.handshake.random tls.handshake.session_id tls.handshake.ciphersuite tls.handshake.extensions_server_name
-tls.handshake.extensions_alpn_str tls.handshake.certificate tls.alert_message tls.alert_message.level tls.alert_message.desc
-smtp smtp.command.line smtp.req.command smtp.response.line smtp.response.code pop pop.command.line pop.req.command pop.response.line
-imap imap.command.line imap.req.command imap.response.line""".split()
-UNITS = frozenset(_UNITS)
+UNITS = frozenset(
+    """stun stun.type stun.length stun.id stun.attributes stun.channel stun.att.username stun.att.realm stun.att.nonce stun.att.software
+    stun.att.error-code stun.att.lifetime stun.att.xor-mapped-address stun.att.xor-peer-address stun.att.xor-relayed-address
+    classicstun classicstun.type classicstun.length classicstun.id classicstun.att.mapped-address
+    dtls dtls.record.version dtls.record.content_type dtls.record.length dtls.handshake dtls.handshake.type dtls.handshake.version
+    dtls.handshake.random dtls.handshake.cookie dtls.handshake.ciphersuite dtls.handshake.extensions_server_name dtls.handshake.certificate
+    dtls.use_srtp.protection_profile x509.subject imf.from imf.subject
+    tls tls.record.version tls.record.content_type tls.record.opaque_type tls.record.length tls.handshake tls.handshake.type
+    tls.handshake.version tls.handshake.random tls.handshake.session_id tls.handshake.ciphersuite tls.handshake.extensions_server_name
+    tls.handshake.extensions_alpn_str tls.handshake.extensions.supported_version tls.handshake.certificate
+    tls.alert_message tls.alert_message.level tls.alert_message.desc
+    smtp smtp.command_line smtp.req.command smtp.response smtp.response.code smtp.auth.username smtp.auth.password
+    pop pop.request pop.request.command pop.response imap imap.request imap.request.command imap.response""".split()
+)
+RTCP = frozenset(
+    """rtcp.senderssrc rtcp.ssrc.identifier rtcp.ssrc.fraction rtcp.ssrc.cum_nr rtcp.ssrc.ext_high rtcp.ssrc.jitter rtcp.timestamp.rtp
+    rtcp.sender.packetcount rtcp.sender.octetcount rtcp.sdes.text""".split()
+)
 
 
-def _units(cap: Capture, name: str) -> Column:
-    found: list[tuple[int, object]] = []
-    for index, units in cap.applications.units.items():
-        for unit in units:
-            found += [(index, line.value) for _, line in unit.tree().walk() if line.field == name]
+def _nodes(cap: Capture, name: str) -> Iterator[tuple[int, Node]]:
+    """The nodes among which a field is looked for, each with its frame."""
+    if name in UNITS:
+        yield from ((index, unit.tree()) for index, units in cap.applications.units.items() for unit in units)
+        if name == "tls":  # frames in which a record begins, but does not end
+            yield from ((index, Node("", name, "")) for index, begins in cap.applications.segments.items() if begins)
+    elif name in RTCP:
+        yield from ((index, rtcp_node(cap.layers.bytes_of(index))) for index in cap.rtp.rtcp.tolist())
+    else:
+        yield from ((index, layer) for index in range(len(cap)) for layer in network_nodes(cap.layers, index))
+
+
+def _walked(cap: Capture, name: str) -> Column:
+    found = [(index, line.value) for index, layer in _nodes(cap, name) for _, line in layer.walk() if line.field == name]
     frames = np.array([frame for frame, _ in found], np.int64)
-    if found and all(isinstance(value, int) for _, value in found):
-        return _numbers(frames, np.array([value for _, value in found], np.int64))
+    if found and all(isinstance(value, int | float) for _, value in found):
+        return _numbers(frames, np.array([value for _, value in found], np.float64))
     return Column(frames, [_as_text(value) for _, value in found], "text")
 
 
@@ -221,13 +241,15 @@ def _as_text(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+WALKED = UNITS | RTCP | FIELDS
+
 # --- by name -------------------------------------------------------------------------------------------------------------
 
 
 def names() -> list[str]:
     """Every field, as Wireshark spells it."""
     sip = (f"{PREFIX}.{name}".rstrip(".") for name in (*SIP, *SIP_NUMBERS, *FIELD_NAMES.values()))
-    return [*NETWORK, *MEDIA, *sip, *_SDP_KINDS, *_UNITS]
+    return [*NETWORK, *MEDIA, *sip, *_SDP_KINDS, *sorted(WALKED)]
 
 
 def column(cap: Capture, name: str) -> Column | None:
@@ -238,8 +260,8 @@ def column(cap: Capture, name: str) -> Column | None:
             return made(cap)
     if key in _SDP_KINDS:
         return _sip(cap, lambda record: _sdp(record, _SDP_KINDS[key]))
-    if key in UNITS:
-        return _units(cap, key)
+    if key in WALKED:
+        return _walked(cap, key)
     root, _, rest = key.partition(".")
     if root != PREFIX:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from labkit.capture.info import shown
@@ -24,7 +25,7 @@ _GREETINGS = (
     (POP, re.compile(rb"\+OK")),
     (IMAP, re.compile(rb"\* (OK|PREAUTH)")),
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
 _LITERAL = re.compile(rb"\{(\d{1,9})\+?\}$")
 
 
@@ -100,18 +101,27 @@ class MailPart:
         prefix = self.protocol.lower()
         lines = []
         for line in self.lines:
-            kind = "command" if line.from_client else "response"
-            fields = [node("Response code", f"{prefix}.response.code", line.code)] if line.code else []
-            if line.from_client:
-                fields.append(node("Command", f"{prefix}.req.command", line.command))
+            about = list(_about(line, prefix))
             if decode and line.decoded:
-                fields.append(node("Base64 decoded", "", line.decoded))
-            lines.append(Node(f"{kind.capitalize()}: {line.text}", f"{prefix}.{kind}.line", line.text, tuple(fields)))
+                about.append(node("Base64 decoded", "", line.decoded))
+            kind = "request" if line.from_client else "response"
+            field = "command_line" if line.from_client and self.protocol == SMTP else kind
+            lines.append(Node(f"{kind.capitalize()}: {line.text}", f"{prefix}.{field}", line.text, tuple(about)))
         if self.fragment:
             lines.append(node("Message data", f"{prefix}.data.fragment", f"{self.fragment} bytes"))
         if self.message:
             lines += [node("From", "imf.from", self.message[0]), node("Subject", "imf.subject", self.message[1])]
         return Node(TITLES[self.protocol], prefix, self.info, tuple(lines))
+
+
+def _about(line: MailLine, prefix: str) -> Iterator[Node]:
+    if line.code:
+        yield node("Response code", f"{prefix}.response.code", line.code)
+    if line.secret:
+        name = "username" if line.secret == "User" else "password"
+        yield node(name.capitalize(), f"{prefix}.auth.{name}", line.text.split(" ")[-1])
+    elif line.command:
+        yield node("Command", f"{prefix}.{'req' if line.protocol == SMTP else 'request'}.command", line.command)
 
 
 @dataclass

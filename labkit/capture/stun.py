@@ -219,17 +219,18 @@ class StunMessage:
 
     def tree(self) -> Node:
         code = struct.unpack_from("!H", self.raw)[0]
+        root = "classicstun" if self.classic else "stun"
         lines = [
-            Node(f"Message Type: 0x{code:04x} ({self.title})", "stun.type", code),
-            node("Message Length", "stun.length", len(self.raw) - HEADER),
-            Node(f"Message Transaction ID: {self.transaction.hex()}", "stun.id", self.transaction.hex()),
+            Node(f"Message Type: 0x{code:04x} ({self.title})", f"{root}.type", code),
+            node("Message Length", f"{root}.length", len(self.raw) - HEADER),
+            Node(f"Message Transaction ID: {self.transaction.hex()}", f"{root}.id", self.transaction.hex()),
         ]
         attributes = tuple(
-            Node(f"{attribute.name}: {attribute.shown}", f"stun.att.{attribute.name.lower()}", attribute.value)
+            Node(f"{attribute.name}: {attribute.shown}", f"{root}.att.{attribute.name.lower()}", attribute.value)
             for attribute in self.attributes
         )
-        lines.append(Node("Attributes", "stun.attributes", len(attributes), attributes))
-        return Node("Session Traversal Utilities for NAT", "stun", self.title, tuple(lines))
+        lines.append(Node("Attributes", f"{root}.attributes", len(attributes), attributes))
+        return Node("Session Traversal Utilities for NAT", root, self.title, tuple(lines))
 
 
 def long_term_key(username: str, realm: str, password: str) -> bytes:

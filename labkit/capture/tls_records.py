@@ -63,6 +63,7 @@ class TlsRecord:
     size: int
     messages: tuple[Handshake | Alert, ...]
     encrypted: bool
+    """An alert or a handshake message that cannot be read."""
     session: int
     datagram: bool = False
 
@@ -84,12 +85,21 @@ class TlsRecord:
 
     def tree(self) -> Node:
         prefix, name = ("dtls", "DTLS") if self.datagram else ("tls", "TLS")
+        # RFC 8446 §5.2: from the keys on, the type in the header is always "application data", and the true one is inside.
+        opaque = self.session == TLS_1_3 and self.kind == APPLICATION_DATA
         lines = [
-            Node(f"Content Type: {CONTENT_TYPES[self.kind]} ({self.kind})", f"{prefix}.record.content_type", self.kind),
+            Node(
+                f"{'Opaque' if opaque else 'Content'} Type: {CONTENT_TYPES[self.kind]} ({self.kind})",
+                f"{prefix}.record.{'opaque' if opaque else 'content'}_type",
+                self.kind,
+            ),
             Node(f"Version: {version_name(self.version)} (0x{self.version:04x})", f"{prefix}.record.version", self.version),
             node("Length", f"{prefix}.record.length", self.size),
             *(message.tree() for message in self.messages),
         ]
+        if self.encrypted:
+            part, field = ("Alert Message", "alert_message") if self.kind == ALERT else ("Handshake Protocol", "handshake")
+            lines.append(Node(f"{part}: {self.info}", f"{prefix}.{field}", self.info))
         layer = f"{self.column} Record Layer: {self.info}"
         title = "Datagram Transport Layer Security" if self.datagram else "Transport Layer Security"
         return Node(title, prefix, self.info, (Node(layer, f"{prefix}.record", name, tuple(lines)),))
@@ -150,7 +160,7 @@ class TlsSession:
 
     def _record(self, mine: _Side, kind: int, version: int, body: bytes) -> TlsRecord:
         messages: tuple[Handshake | Alert, ...] = ()
-        encrypted = mine.encrypted and self.version != TLS_1_3
+        encrypted = mine.encrypted and self.version != TLS_1_3 and kind in (ALERT, HANDSHAKE)
         if kind == CHANGE_CIPHER_SPEC:
             mine.encrypted = True
         elif kind == ALERT:

@@ -25,7 +25,23 @@ LINK_NAMES = {
 }
 LINK_NAMES |= {12: "Raw IP", 14: "Raw IP", 276: "Linux cooked 2"}
 IP_PROTOCOLS = {1: "ICMP", 2: "IGMP", TCP: "TCP", UDP: "UDP", 44: "IPv6 Fragment", 58: "ICMPv6"}
-_TCP_FLAGS = ((1, "Fin"), (2, "Syn"), (4, "Reset"), (8, "Push"), (16, "Acknowledgment"), (32, "Urgent"), (64, "ECN-Echo"), (128, "CWR"))
+_TCP_FLAGS = (
+    (1, "Fin", "fin"),
+    (2, "Syn", "syn"),
+    (4, "Reset", "reset"),
+    (8, "Push", "push"),
+    (16, "Acknowledgment", "ack"),
+    (32, "Urgent", "urg"),
+    (64, "ECN-Echo", "ece"),
+    (128, "Congestion Window Reduced", "cwr"),
+)
+FIELDS = frozenset(
+    """frame.encap_type frame.time frame.time_epoch eth eth.dst eth.src eth.type vlan.id null null.family sll sll.etype ip.version
+    ip.hdr_len ip.dsfield ip.len ip.id ip.flags ip.frag_offset ip.ttl ip.proto ip.checksum ipv6.version ipv6.tclass ipv6.flow ipv6.plen
+    ipv6.nxt ipv6.hlim udp.checksum tcp.seq_raw tcp.ack_raw tcp.hdr_len tcp.flags tcp.flags.fin tcp.flags.syn tcp.flags.reset tcp.flags.push
+    tcp.flags.ack tcp.flags.urg tcp.flags.ece tcp.flags.cwr tcp.window_size_value tcp.checksum tcp.urgent_pointer tcp.options""".split()
+)
+"""The fields of these nodes that a filter finds by walking every packet's tree."""
 
 
 def network_nodes(layers: Layers, index: int) -> Iterator[Node]:
@@ -153,10 +169,9 @@ def _udp(header: bytes) -> Node:
 def _tcp(header: bytes, size: int) -> Node:
     source, destination, sequence, acknowledgment, offset, flags, window, checksum, urgent = struct.unpack_from("!HHIIBBHHH", header)
     names = tuple(
-        Node(f"{name}: {'Set' if flags & bit else 'Not set'}", f"tcp.flags.{name.lower()[:5]}", bool(flags & bit))
-        for bit, name in _TCP_FLAGS
+        Node(f"{name}: {'Set' if flags & bit else 'Not set'}", f"tcp.flags.{short}", bool(flags & bit)) for bit, name, short in _TCP_FLAGS
     )
-    set_ = ", ".join(name for bit, name in _TCP_FLAGS if flags & bit)
+    set_ = ", ".join(name for bit, name, _ in _TCP_FLAGS if flags & bit)
     rest = [
         node("TCP Segment Len", "tcp.len", size),
         node("Sequence Number (raw)", "tcp.seq_raw", sequence),

@@ -15,6 +15,7 @@ from labkit.capture.capture import Capture
 from labkit.capture.write import TcpConversation, udp
 from labkit.errors import LabkitError
 from tests.capture.made import ALICE, BOB, PBX, leg, pcap, pcapng, rtp, sdp, sip
+from tests.capture.made_secure import SMTP, address, attribute, conversation, stun
 
 MEDIA = ((BOB, 4000), (ALICE, 4002))
 
@@ -25,9 +26,16 @@ def scene() -> list[tuple[float, bytes]]:
     packets += [(2 + 0.02 * n, udp(*MEDIA, rtp(b"\x80" * 40, sequence=n, timestamp=160 * n, kind=n % 3 * 50 + 1))) for n in range(12)]
     packets += [(2.5, udp((BOB, 4001), (ALICE, 4003), bytes([0x81, 200, 0, 12]) + bytes(48)))]
     packets += [(3.0, packet) for packet in [*talk.open(), *talk.data((BOB, 40000), sip("REGISTER sip:x SIP/2.0"))]]
+    packets += [(3.5, packet) for packet in conversation(25, SMTP[:12], client_port=40001)]
+    secure = TcpConversation((BOB, 40002), (PBX, 5061), client_isn=1, server_isn=1)
+    packets += [(3.8 + 0.01 * n, packet) for n, packet in enumerate([*secure.open(), *secure.data((BOB, 40002), HELLO)])]
+    packets += [(4.0, udp((BOB, 4000), (PBX, 3478), stun(3, attribute(6, b"bob"), address(0x20, BOB, 5)))), (4.1, DTLS), (4.2, CHANNEL)]
     return sorted(packets)
 
 
+HELLO = bytes.fromhex("160303002d010000290303") + bytes(32) + b"\0\0\2\x13\1\1\0"
+DTLS = udp((BOB, 4010), (ALICE, 4012), b"\x16\xfe\xfd" + bytes(9) + b"\x0c\1\0\0\x20\0\0\0\0\0\0\0\0")
+CHANNEL = udp((PBX, 3478), (BOB, 4000), b"\x40\0\0\4abcd")
 FILES = [pcapng(scene(), hosts=((BOB, "BOB"),), comment="x"), pcap(scene()), pcap(scene(), link=1, head=bytes(12) + b"\x08\x00")]
 LINKS = [0, 1, 12, 101, 108, 113, 147, 228, 229, 276]
 
@@ -42,6 +50,10 @@ def use(data: bytes) -> None:
     assert len(cap.packets) == len(cap)
     assert len(cap.sip) == len(cap.messages) and len(cap.calls) == len(cap.call_list)
     assert len(cap.rtp_streams) == len(cap.streams)
+    for number in range(1, len(cap) + 1, max(len(cap) // 40, 1)):
+        packet = cap.packet(number, decode=True)
+        assert packet.text() and packet._repr_html_() and repr(packet)
+    assert len(cap.find("sip or tls.handshake.type == 1 or stun or smtp.response.code > 1 or ip.addr == 127.1.0.100")) <= len(cap)
     ladder = cap.ladder(rtcp=True)
     assert ladder.text() and ladder.svg() and ladder.mermaid() and ladder.csv() and repr(cap) and cap._repr_html_()
     for stream in cap.streams:
