@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from labkit.capture.info import shown
 from labkit.errors import CaptureError
+from labkit.explanations import entries
 from labkit.sip.fields import key_of
 from labkit.sip.headers import split_commas, unquote
 from labkit.texts import text
@@ -53,6 +54,13 @@ class Line:
             return ADDED
         return REMOVED if self.after is None else SAME if self.before == self.after else CHANGED
 
+    @property
+    def note(self) -> str:
+        """What a digest parameter is for; of other fields nothing is said."""
+        header, _, parameter = self.field.rpartition(" ")
+        entry = entries().get(f"digest_{parameter}") if "auth" in header.lower() else None
+        return entry.meaning if entry else ""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -85,16 +93,16 @@ class Difference:
         """The lines under Field, State and the names of the two messages."""
         from labkit.capture.table import table
 
-        rows = [(line.field, text(f"diff.state_{line.state}"), line.before, line.after) for line in self.lines]
+        rows = [(line.field, text(f"diff.state_{line.state}"), line.before, line.after, line.note) for line in self.lines]
         first, second = self.names
-        columns = ("Field", "State", first, second if second != first else f"{second} (2)")
+        columns = ("Field", "State", first, second if second != first else f"{second} (2)", "Note")
         return table(rows, columns, caption="diff.caption", first=first, second=second)
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        columns = ("", text("diff.field"), *self.names)
+        columns = ("", text("diff.field"), *self.names, text("diff.note"))
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
         body = "".join(map(_html_row, self.lines))
         return f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -106,7 +114,7 @@ def _html_row(line: Line) -> str:
     marks = {CHANGED: ("<b>", "</b>"), ADDED: ("<ins>", "</ins>"), REMOVED: ("<del>", "</del>")}
     opened, closed = marks.get(line.state, ("", ""))
     cells = "".join(f"<td>{opened}{escape(v)}{closed}</td>" if v is not None else "<td></td>" for v in (line.before, line.after))
-    return f'<tr{tint}><td>{escape(sign)}</td><th scope="row">{escape(line.field)}</th>{cells}</tr>'
+    return f'<tr{tint}><td>{escape(sign)}</td><th scope="row">{escape(line.field)}</th>{cells}<td>{escape(line.note)}</td></tr>'
 
 
 def compare(first: SipRecord, second: SipRecord) -> Difference:

@@ -51,6 +51,13 @@ def test_a_challenge_stands_beside_the_credentials_that_answer_it(registration: 
     assert lines[f"{name} response"] == lines[f"{name} username"] == "added"
 
 
+def test_digest_parameters_are_explained_beside_them(registration: Capture) -> None:
+    notes = {line.field: line.note for line in registration.diff(1, 3).lines}
+    assert "the password itself never travels" in notes["Proxy-Authorization response"]
+    assert notes["CSeq"] == notes["Proxy-Authorization"] == ""
+    assert "the password itself never travels" in registration.diff(1, 3)._repr_html_()
+
+
 def test_a_message_compares_itself_and_prints_whole(registration: Capture) -> None:
     first, second = registration.messages[0], registration.messages[2]
     assert first.diff(second) == registration.diff(1, 3)
@@ -94,9 +101,13 @@ def test_html_is_escaped_and_says_each_state_in_words() -> None:
 
 def test_table_and_french(registration: Capture) -> None:
     made = registration.diff(1, 3).table()
-    assert made.columns.tolist() == ["Field", "State", "1 REGISTER", "3 REGISTER"] and made["State"].tolist()[:2] == ["same", "changed"]
+    assert made.columns.tolist() == ["Field", "State", "1 REGISTER", "3 REGISTER", "Note"]
+    assert made["State"].tolist()[:2] == [
+        "same",
+        "changed",
+    ]
     assert "<caption>Difference of the SIP messages 1 REGISTER and 3 REGISTER</caption>" in made._repr_html_()
-    assert len(registration.diff(1, 1).table().columns) == 4
+    assert len(registration.diff(1, 1).table().columns) == 5
     language("fr")
     assert "2 changed" not in registration.diff(1, 3).text() and "changées 2 (≠)" in registration.diff(1, 3).text()
     assert registration.diff(1, 3).table()["State"].tolist()[1] == "changé"
