@@ -1,4 +1,4 @@
-"""Softphones by others register at the PBX and call each other and a labkit phone; each side hears the other's tone."""
+"""Softphones by others register at the PBX, call each other and a labkit phone, and transfer; each side hears the other's tone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,32 @@ def test_baresip_calls_baresip(office: Office, transport: str) -> None:
         client.close()
     assert [heard(path) for path in alice.recordings] == [{"bob"}]
     assert [heard(path) for path in bob.recordings] == [{"alice"}]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_baresip_transfers_baresip_to_baresip(office: Office, transport: str) -> None:
+    """ALICE talks to BOB and sends him on to CAROL: he hears first the one, then the other."""
+    alice, bob, carol = (office.baresip(number, transport=transport) for number in ("101", "102", "103"))
+    watch = office.phone()
+    alice.dial(f"sip:102@{PBX_IP}")
+    alice.wait("CALL_ESTABLISHED")
+    bob.wait("CALL_ESTABLISHED")
+    watch.await_event(lambda: False, TALK_S)
+    alice.command("transfer", f"sip:103@{PBX_IP}")
+    carol.wait("CALL_ESTABLISHED")
+    office.wait("transferred", "102")
+    alice.wait("CALL_CLOSED")
+    watch.await_event(lambda: False, TALK_S)
+    assert repr(office.pbx.calls) == "[<Call 103 -> 102 connected>]"
+    carol.hang_up()
+    bob.wait("CALL_CLOSED")
+    office.wait("ended", "103")
+    for client in (alice, bob, carol):
+        client.close()
+    assert [heard(path) for path in alice.recordings] == [{"bob"}]
+    assert set.union(*(heard(path) for path in bob.recordings)) == {"alice", "carol"}
+    assert [heard(path) for path in carol.recordings] == [{"bob"}]
+    assert [(r.caller, r.callee, r.status) for r in office.pbx.store.records()] == [("103", "102", 200)]
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
