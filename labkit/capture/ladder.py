@@ -166,7 +166,9 @@ class Ladder:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow-x:auto">{self.svg()}</div>'
+        from labkit.capture.ladder_html import render
+
+        return render(self)
 
 
 _FORMATS: dict[str, Callable[[Ladder], bytes]] = {

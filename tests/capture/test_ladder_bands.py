@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from labkit.capture.capture import Capture
+from labkit.capture.ladder_html import MOST_MESSAGES
 from labkit.capture.write import TcpConversation, udp
 from labkit.media.rtp import TelephoneEvent
-from tests.capture.made import ALICE, BOB, NAMES, PBX, leg, pcapng, rtp
+from tests.capture.made import ALICE, BOB, NAMES, PBX, leg, pcapng, rtp, sip
 
 MEDIA = (BOB, 40000), (ALICE, 40010)
 HELLO, ALERT, DATA = b"\x16\x03\x01\x00\x01\x01", b"\x15\x03\x03\x00\x02\x02\x30", b"\x17\x03\x03\x00\x01\x00"
@@ -65,3 +66,17 @@ def test_calls_times_and_hosts_limit_the_bands(capture: Capture) -> None:
     assert {band.codec.split()[0] for band in capture.ladder(call=0).bands} == {"RTP", "DTMF"}
     assert [band.codec for band in capture.ladder(start=3.4, end=3.7, rtp=False).bands] == ["DTMF #"]
     assert {band.codec.split()[0] for band in capture.ladder(hosts="PBX").bands} == {"TLS"}
+
+
+def test_each_message_opens_whole_by_a_click(capture: Capture) -> None:
+    html = capture.ladder()._repr_html_()
+    assert html.count("<details") == 1 + len(capture.messages) and "<svg" in html and "<script" not in html
+    assert "BOB → PBX · INVITE SDP" in html and "<pre>BYE sip:101@127.1.0.10 SIP/2.0\nVia: " in html
+    evil = sip("OPTIONS sip:x SIP/2.0", extra="Subject: <script>alert(1)</script></pre>\x1b[2J\r\n")
+    shown = Capture.from_bytes(pcapng([(0.0, udp((BOB, 1), (PBX, 2), evil))])).ladder()._repr_html_()
+    assert "<script" not in shown and shown.count("</pre>") == 1 and "\x1b" not in shown
+
+
+def test_a_long_ladder_is_a_picture_alone() -> None:
+    packets = [(0.01 * n, udp((BOB, 1), (PBX, 2), sip("OPTIONS sip:x SIP/2.0", f"{n} OPTIONS"))) for n in range(MOST_MESSAGES + 1)]
+    assert "<details" not in Capture.from_bytes(pcapng(packets)).ladder()._repr_html_()
