@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labkit.errors import MediaError
+from labkit.capture.jitter_buffer import check_size
+from labkit.capture.ladder_filter import is_row
+from labkit.errors import CaptureError, MediaError
 from labkit.media.wav import Sound, write_wav
 from labkit.texts import text
 
@@ -79,8 +81,17 @@ class Recording:
         return self.waveform()._repr_html_()
 
 
-def call_audio(capture: Capture, call: Call, number: int, *, buffer_ms: float | None = None, conceal: bool = False) -> Recording:
-    """The voices of ``call``; :class:`MediaError` when none can be decoded.  The options are those of :meth:`RtpStream.decoded`."""
+def call_audio(capture: Capture, number: int, *, buffer_ms: float | None = None, conceal: bool = False) -> Recording:
+    """The voices of a call by its row; :class:`CaptureError` when there is no such call, :class:`MediaError` when it has no voice.
+
+    The options are those of :meth:`RtpStream.decoded`.
+    """
+    calls = capture.call_list
+    if not is_row(number) or not -len(calls) <= number < len(calls):
+        raise CaptureError("capture.no_call", number=number, count=len(calls))
+    if buffer_ms is not None:
+        check_size(buffer_ms)
+    call = calls[number]
     ends = _media_ends(call)
     during = [stream for stream in capture.streams if stream.end >= call.start and stream.start <= call.stop + 1]
     said = [stream for stream in during if stream.source in ends]

@@ -277,9 +277,7 @@ class Capture(Dissection):
         """A call's two voices in stereo, by its row in :attr:`calls`: left what the caller says, right what the caller hears."""
         from labkit.capture.call_audio import call_audio
 
-        if not is_row(call) or not -len(self.call_list) <= call < len(self.call_list):
-            raise CaptureError("capture.no_call", number=call, count=len(self.call_list))
-        return call_audio(self, self.call_list[call], call, buffer_ms=buffer_ms, conceal=conceal)
+        return call_audio(self, call, buffer_ms=buffer_ms, conceal=conceal)
 
     @cached_property
     def decryption(self) -> Decryption | None:

@@ -126,8 +126,7 @@ def simulate(stream: RtpStream, size_ms: float) -> JitterBuffer:
 def simulate_sizes(stream: RtpStream, sizes_ms: Sequence[float] = SIZES_MS) -> JitterBuffers:
     """The same for several sizes."""
     for size in sizes_ms:
-        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= 60_000:
-            raise CaptureError("stream.not_a_size", given=size)
+        check_size(size)
     voice = _voice(stream)
     extra = _lateness(stream, voice)
     lost = stream.figures.lost_rfc if len(voice) else 0
@@ -139,6 +138,12 @@ def simulate_sizes(stream: RtpStream, sizes_ms: Sequence[float] = SIZES_MS) -> J
         delay = float(np.mean(size - extra[in_time])) if in_time.any() else 0.0
         buffers.append(JitterBuffer(float(size), len(voice), lost, late, delay))
     return JitterBuffers(stream, tuple(buffers))
+
+
+def check_size(given: object) -> None:
+    """Raise :class:`CaptureError` for what is no number of milliseconds from 0 to a minute."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 60_000:
+        raise CaptureError("stream.not_a_size", given=given)
 
 
 def _voice(stream: RtpStream) -> Ints:
