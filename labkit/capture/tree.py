@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.capture.capture import Capture
+    from labkit.capture.payload_types import PayloadTypes
+    from labkit.capture.records import Ints
+    from labkit.capture.sip_records import SipRecord
 
 COLUMNS = ("Line", "Field", "Value")
 _SCAPY_LINKS = {0: "Loopback", 1: "Ether", 12: "IP", 14: "IP", 101: "IP", 108: "Loopback", 113: "CookedLinux", 228: "IP", 229: "IPv6"}
@@ -92,6 +95,12 @@ def _html(line: Node) -> str:
     return f'<details style="margin-left:1.2em"><summary>{escape(line.label)}</summary>{inner}</details>'
 
 
+def _holds(frames: Ints, index: int) -> bool:
+    """Whether a frame is among frames in ascending order."""
+    place = int(np.searchsorted(frames, index))
+    return place < len(frames) and bool(frames[place] == index)
+
+
 class Trees:
     """Makes the trees of one capture, and keeps what all of them need."""
 
@@ -99,32 +108,31 @@ class Trees:
         self._capture = capture
 
     @cached_property
-    def _sip(self) -> dict[int, list[Node]]:
-        found: dict[int, list[Node]] = {}
+    def _messages(self) -> dict[int, list[SipRecord]]:
+        found: dict[int, list[SipRecord]] = {}
         for record in self._capture.messages:
-            found.setdefault(record.number - 1, []).append(sip_node(record))
+            found.setdefault(record.number - 1, []).append(record)
         return found
 
-    @cached_property
-    def _stream_of(self) -> dict[int, int]:
-        """Frame to its RTP stream."""
-        streams = enumerate(self._capture.streams)
-        return {frame: number for number, stream in streams for frame in stream.frame.tolist()}
+    def _types(self, index: int) -> PayloadTypes | None:
+        """The payload types of the RTP stream that a frame belongs to."""
+        streams = (stream for stream in self._capture.streams if _holds(stream.frame, index))
+        return next((stream.payload_types for stream in streams), None)
 
     def above_transport(self, index: int, *, decode: bool = False) -> list[Node]:
         """What the UDP or TCP payload of a frame is."""
         cap = self._capture
-        if index in self._sip:
-            return self._sip[index]
+        if index in self._messages:
+            return [sip_node(record) for record in self._messages[index]]
         if index in cap.applications.units:
             units = cap.applications.units[index]
             return [unit.tree(decode=True) if decode and isinstance(unit, MailPart) else unit.tree() for unit in units]
-        if index in self._stream_of:
-            return [rtp_node(cap.layers.bytes_of(index), cap.streams[self._stream_of[index]].payload_types)]
-        place = int(np.searchsorted(cap.rtp.rtcp, index))
-        if place < len(cap.rtp.rtcp) and cap.rtp.rtcp[place] == index:
-            return [rtcp_node(cap.layers.bytes_of(index))]
         payload = cap.layers.bytes_of(index)
+        types = self._types(index)
+        if types is not None:
+            return [rtp_node(payload, types)]
+        if _holds(cap.rtp.rtcp, index):
+            return [rtcp_node(payload)]
         return [Node(f"Data ({len(payload)} bytes): {payload[:32].hex()}", "data", payload)] if payload else []
 
     def packet(self, number: int, *, decode: bool = False) -> Packet:

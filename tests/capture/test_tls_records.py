@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,15 @@ def test_tls_after_starttls_in_a_reference_capture(tool: Tool, corpus: Path) -> 
     mine = Capture.open(path).packets[["Protocol", "Info"]].values.tolist()
     theirs = [[row[4], row[6]] for row in tshark_list(tool("tshark"), path)]
     assert mine == theirs and ["TLSv1", "Client Hello"] in mine and mine[3] == ["SMTP", "S: 220 firewall.unx.ca ESMTP Postfix"]
+
+
+def test_the_key_log_of_a_secrets_block() -> None:
+    log = b"CLIENT_RANDOM 00 11"
+    body = struct.pack("<II", 0x544C534B, len(log)) + log + bytes(-len(log) % 4)
+    block = struct.pack("<II", 10, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+    data = pcapng([])
+    assert Capture.from_bytes(data).secrets == b""
+    assert Capture.from_bytes(data + block + block).secrets == (log + b"\n") * 2
 
 
 def test_no_tls_after_a_refused_starttls() -> None:
