@@ -72,7 +72,8 @@ class Recording:
         packets = np.concatenate([stream.frame for stream in self.streams]) + 1
         times = np.concatenate([stream.time for stream in self.streams]) - self.start
         order = np.argsort(times, kind="stable")
-        return Waveform(self.label, self.wav(), (self.left, self.right), self.rate_hz, packets[order], times[order])
+        voices = (text("stream.says", name=self.caller), self.left), (text("stream.hears", name=self.caller), self.right)
+        return Waveform(self.label, self.wav(), voices, self.rate_hz, packets[order], times[order])
 
     def __repr__(self) -> str:
         return f"<Recording: {self.label}>"

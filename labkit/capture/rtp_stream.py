@@ -331,8 +331,8 @@ class RtpStream:
         """The voice drawn, with a player whose cursor follows the packets."""
         from labkit.capture.waveform import Waveform
 
-        sound = self.sound
-        return Waveform(self.audio().label, sound.wav(), (sound.samples,), sound.rate_hz, self.frame + 1, self.time - self.start)
+        sound, name = self.sound, self.speaker or self.source[0]
+        return Waveform(self.audio().label, sound.wav(), ((name, sound.samples),), sound.rate_hz, self.frame + 1, self.time - self.start)
 
     def plot(self, *panels: str) -> Plot:
         """Delta and jitter over time; or the panels named: ``"delta"``, ``"jitter"``, ``"skew"``, ``"bandwidth"``, ``"loss"``."""

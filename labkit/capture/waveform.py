@@ -43,16 +43,16 @@ s.addEventListener("click",function(e){var r=s.getBoundingClientRect();a.current
 
 
 class Waveform:
-    """``voices`` (one or two, drawn one below the other) as ``wav`` plays them.
+    """``voices`` (one or two with their names, drawn one below the other) as ``wav`` plays them.
 
     ``packets`` are frame numbers, ``times`` their seconds in the sound.
     """
 
-    def __init__(self, label: str, wav: bytes, voices: Sequence[Samples], rate_hz: int, packets: Ints, times: Floats) -> None:
+    def __init__(self, label: str, wav: bytes, voices: Sequence[tuple[str, Samples]], rate_hz: int, packets: Ints, times: Floats) -> None:
         self.label = label
         self.wav = wav
         self.voices = voices
-        self.seconds = max(len(voices[0]) / rate_hz, 1e-3)
+        self.seconds = max(len(voices[0][1]) / rate_hz, 1e-3)
         every = -(-len(packets) // MOST_STROKES) if len(packets) else 1
         self.packets, self.times = packets[::every], times[::every]
 
@@ -60,7 +60,7 @@ class Waveform:
         """The picture alone."""
         height = LANE * len(self.voices) + STROKES
         title = text("stream.waveform", label=self.label)
-        lanes = [_lane(voice, LANE * row, COLOURS[row % 2]) for row, voice in enumerate(self.voices)]
+        lanes = [_lane(name, voice, LANE * row, COLOURS[row % 2]) for row, (name, voice) in enumerate(self.voices)]
         x = np.clip(self.times / self.seconds, 0, 1) * WIDTH
         strokes = "".join(f"M{place:.1f} {height - STROKES + 2}v{STROKES - 4}" for place in x.tolist())
         return (
@@ -96,7 +96,7 @@ class Waveform:
         )
 
 
-def _lane(samples: Samples, top: int, colour: str) -> str:
+def _lane(name: str, samples: Samples, top: int, colour: str) -> str:
     """One voice as the lowest and highest sample of every pixel column, scaled to its own peak."""
     middle, count = top + LANE / 2, len(samples)
     if not count:
@@ -106,4 +106,5 @@ def _lane(samples: Samples, top: int, colour: str) -> str:
     scale = (LANE / 2 - 3) / max(int(np.abs(samples.astype(np.int32)).max()), 1000)
     x = bounds * (WIDTH / count)
     path = "".join(f"M{a:.1f} {middle - h * scale:.1f}V{middle - lo * scale + 0.5:.1f}" for a, lo, h in zip(x, low, high, strict=True))
-    return f'<path d="{path}" stroke="{colour}" fill="none"/>'
+    label = f'<text x="4" y="{top + 13}" font-size="12" font-family="sans-serif">{escape(name)}</text>'
+    return f'<path d="{path}" stroke="{colour}" fill="none"/>{label}'

@@ -111,6 +111,7 @@ def test_the_waveform_follows_the_packets(root: Path) -> None:
     assert '<svg xmlns="http://www.w3.org/2000/svg" role="img"' in html and "<title>Waveform of Call of BOB with ALICE" in html
     assert 'aria-label="Call of BOB with ALICE: left what BOB says' in html and "data:audio/wav;base64,UklGR" in html
     assert "http" not in html.replace("http://www.w3.org/2000/svg", ""), "self-contained"
+    assert ">BOB says</text>" in html and ">BOB hears</text>" in html
     one = cap.rtp_stream(1).waveform()
     assert one._repr_html_().count('stroke="#0072B2"') == 1 and one.packets[0] == cap.rtp_stream(1).frame[0] + 1
     language("fr")
@@ -121,3 +122,4 @@ def test_hostile_names_stay_text(root: Path) -> None:
     evil = "</script><img src=x onerror=alert(1)>"
     recording = Capture.from_bytes(the_call(root, ((BOB, evil),))).call_audio()
     assert recording.caller == evil and "<img" not in recording._repr_html_()
+    assert "&lt;/script&gt;" in recording._repr_html_() and recording._repr_html_().count("</script>") == 2
