@@ -83,8 +83,8 @@ class AskingLeg:
 
     @property
     def busy(self) -> bool:
-        """Whether an INVITE is open on this leg, theirs or ours, so that another must wait (§14.1)."""
-        return any(x is not None for x in (self._asked, self._pending, self._unconfirmed, self._ack_due))
+        """Whether an INVITE, or an UPDATE with an offer, is open on this leg, theirs or ours, so that another must wait (§14.1)."""
+        return self._offers > 0 or any(x is not None for x in (self._asked, self._pending, self._unconfirmed, self._ack_due, self._offered))
 
     @property
     def confirmed(self) -> bool:
@@ -186,6 +186,7 @@ class AskingLeg:
             self._refresh(response)
             self.timer.answered(response)
         answered(response)
+        self._let_wait_go()
 
     # -- the session timer ----------------------------------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ class Leg(AskingLeg):
             self.refuse_interval(transaction)
         elif request.body and (self._pending is not None or self._offered is not None):
             self.answer(transaction, 500, extra=[("Retry-After", 1)])
-        elif request.body and (self.busy or self._offers):
+        elif request.body and self.busy:
             self.answer(transaction, 491)
         elif request.body or not self.confirmed:
             self._offered = transaction if request.body else self._offered
@@ -137,10 +137,10 @@ class Leg(AskingLeg):
     def _reinvited(self, request: Request, transaction: Transaction) -> None:
         if self.timer.too_short(request):
             self.refuse_interval(transaction)
-        elif self._pending is not None:
-            # §14.2: another INVITE of theirs is still open.
+        elif self._pending is not None or self._offered is not None:
+            # §14.2: another offer of theirs is still open.
             self.answer(transaction, 500, extra=[("Retry-After", 1)])
-        elif self._offers or self._asked is not None or self._ack_due is not None or self._unconfirmed is not None:
+        elif self.busy:
             # §14.2: another offer is open; the two crossed, and both sides will try again after a random time.
             self.answer(transaction, 491)
         else:

@@ -195,3 +195,52 @@ def test_silence_answers_an_offer_and_offers() -> None:
     body = b"v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nc=IN IP4 h\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"
     answer = Sdp.parse(waiting(body + b"m=video 5000 RTP/AVP 34\r\n", "127.0.0.9").body)
     assert [(m.kind, m.port, m.formats) for m in answer.media] == [("audio", 9, ("8", "101")), ("video", 0, ("34",))]
+
+
+@pytest.mark.parametrize("second", ["UPDATE", "INVITE"])
+def test_two_offers_that_cross_are_both_refused(second: str) -> None:
+    """RFC 3311 §5.2: both sides offer at once, both hear 491, and may try again."""
+
+    async def scene(o: Office) -> None:
+        invite, ok, ringing = await o.connected()
+        await asyncio.sleep(0.02)
+        offer = o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp.replace(b"sendrecv", b"sendonly"))
+        o.bob.send(offer)
+        asked = await o.alice.ask("UPDATE")
+        crossing = o.alice.in_dialog(second, ringing, tag="t101", body=o.alice.sdp.replace(b"sendrecv", b"sendonly"))
+        o.alice.send(crossing)
+        refused = await o.alice.response(491)
+        if second == "INVITE":
+            o.alice.send(o.alice.ack(crossing, refused))
+        o.alice.reply(asked, 491)
+        await o.bob.response(491)
+        again = o.alice.in_dialog("UPDATE", ringing, tag="t101", body=o.alice.sdp.replace(b"sendrecv", b"sendonly"))
+        o.alice.send(again)
+        o.bob.reply(await o.bob.ask("UPDATE"), 200, body=o.bob.sdp)
+        await o.alice.response(200)
+        assert "< UPDATE" in o.bob.log and o.bob.log.count("< UPDATE") == 1
+
+    play(scene)
+
+
+def test_a_second_update_before_the_first_is_answered() -> None:
+    """RFC 3311 §5.2: 500 with Retry-After; a re-INVITE of the PBX's own side waits as well."""
+
+    async def scene(o: Office) -> None:
+        invite, ok, _ = await o.connected()
+        await asyncio.sleep(0.02)
+        o.bob.send(o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp))
+        asked = await o.alice.ask("UPDATE")
+        o.bob.send(o.bob.in_dialog("UPDATE", invite, ok, body=o.bob.sdp))
+        assert (await o.bob.response(500)).headers.get("Retry-After") == "1"
+        answers: list[str] = []
+        bob, alice = o.pbx.calls[0].legs.values()
+        for leg in (bob, alice):
+            leg.update("INVITE", None, lambda response: answers.append("?"))
+        await o.alice.silent(0.03)
+        o.alice.reply(asked, 200, body=o.alice.sdp)
+        await o.bob.response(200)
+        await o.alice.ask("INVITE")
+        await o.bob.ask("INVITE")
+
+    play(scene)
