@@ -121,7 +121,7 @@ def test_wrong_bytes_never_break_statistics_nor_differences(data: bytes, changes
     except CaptureError:
         return
     assert len(cap.sockets()) >= 0 and len(cap.setup_times()) >= 0 and cap.ladder().text()
-    assert cap.protocol_hierarchy()["Packets"].max() == len(cap)
+    assert max(cap.protocol_hierarchy()["Packets"], default=0) <= len(cap)
     for kind in ("ip", "udp", "tcp"):
         assert cap.conversations(kind)["Packets"].sum() * 2 == cap.endpoints(kind)["Packets"].sum()
     numbers = [record.number for record in cap.messages]
