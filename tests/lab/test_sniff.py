@@ -109,3 +109,11 @@ def test_who_may_not_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
             lab.sniff(1)
     with pytest.raises(LabError):
         lab.sniff(1)
+
+
+@privileged
+def test_without_a_wire_everything_between_the_hosts_is_sniffed() -> None:
+    with Lab(wire=False, challenge_calls=False) as lab:
+        sniffed = lab.sniff(0.3, during=lab.phone("BOB").register)
+        assert [record.method for record in sniffed.messages if record.is_request][:2] == ["REGISTER", "REGISTER"]
+        assert ("BOB", "PBX") in {ends[:2] for ends in dialogue(sniffed)}
