@@ -5,7 +5,6 @@ A header that nobody touches stays the bytes that came.  What the values mean is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -36,7 +35,6 @@ COMPACT = {
     "x": "session-expires",
     "y": "identity",
 }
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
 def decode(raw: bytes) -> str:
@@ -170,4 +168,7 @@ def _line(name: str, value: str) -> bytes:
 
 def _value(raw: bytes) -> str:
     text = decode(raw.partition(b":")[2])
-    return (_FOLD.sub(" ", text) if "\n" in text else text).strip(" \t\r\n")
+    if "\n" in text:
+        # §7.3.1: a fold with the white space around it is one space.  (A pattern for it would be tried at each of many spaces.)
+        text = " ".join(line.strip(" \t") for line in text.split("\r\n"))
+    return text.strip(" \t\r\n")

@@ -20,7 +20,7 @@ from labkit.sip.uri import SipUri
 
 _NAME = re.compile(rf"[{TOKEN}]+".encode())
 _METHOD = re.compile(rf"[{TOKEN}]+")
-_VERSION = re.compile(r"SIP/\d+\.\d+", re.IGNORECASE)
+_VERSION = re.compile(r"SIP/\d+\.\d+", re.IGNORECASE | re.ASCII)
 # What a message may be made of; §7.3.1 sets no limit.  70 proxies that each write a Via and a Record-Route take a third of it.
 ROWS_MAX = 500
 """Lines of one head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,15 @@ def test_as_many_proxies_as_max_forwards_allows() -> None:
     )
     message = parse(f"OPTIONS sip:h SIP/2.0\r\n{ways}\r\n".encode())
     assert len(message.headers.get_list("Via")) == 70
+
+
+def test_a_fold_among_many_spaces_costs_linear_time() -> None:
+    start = time.process_time()
+    message = parse(b"OPTIONS sip:h SIP/2.0\r\nX: a" + b" " * 60_000 + b"b \t\r\n \tc\r\n\r\n")
+    assert message.headers.get("X") == "a" + " " * 60_000 + "b c"
+    assert time.process_time() - start < 1
+
+
+def test_a_version_is_ascii() -> None:
+    with pytest.raises(MalformedMessage):
+        parse("OPTIONS sip:h ſIP/2.0\r\n\r\n".encode())
