@@ -145,13 +145,13 @@ def _key(what: object) -> str:
     """The key of an entry, or what comes nearest to one."""
     if isinstance(what, bytes):
         what = f"alert {what[1]}" if len(what) == 2 else what.decode("utf-8", "replace")
-    for attribute in ("status", "method", "description", "reason"):  # a response, a request, an alert, an ssl.SSLError
+    for attribute in ("status", "method", "description", "info", "reason"):  # a response, a request, alerts, an ssl.SSLError
         if not isinstance(what, int | str) and isinstance(value := getattr(what, attribute, None), int | str):
             what = value
     if hasattr(what, "__index__") and not isinstance(what, bool):
         number = what.__index__()
         return f"status_{number}" if number >= 100 else _alert(number)
-    words = what.strip() if isinstance(what, str) else ""
+    words = re.sub(r"^(?:Request|Status): ", "", what.strip()) if isinstance(what, str) else ""
     if match := _STATUS_LINE.fullmatch(words):
         return f"status_{match[1]}"
     if match := re.fullmatch(r"([a-z])=(.*)", words, re.DOTALL):
