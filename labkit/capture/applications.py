@@ -17,6 +17,7 @@ from labkit.capture.layers import UDP, Layers
 from labkit.capture.mail import PORTS, MailSession, greeting
 from labkit.capture.node import Node
 from labkit.capture.records import big_endian
+from labkit.capture.sip_streams import unfinished
 from labkit.capture.streams import Key, Piece, pieces, reverse, sender_and_receiver
 from labkit.capture.tls_records import TlsSession, looks_like_tls
 
@@ -58,7 +59,8 @@ def find_applications(layers: Layers, taken: Collection[int] = ()) -> Applicatio
     found = Applications()
     for index, unit in _datagrams(layers, frozenset(taken)):
         found.units.setdefault(index, []).append(unit)
-    _streams(layers, found)
+    others = _streams(layers, found)
+    found.segments |= {index: False for index in unfinished(layers) if index in others}
     return found
 
 
@@ -97,12 +99,13 @@ class _Connection:
     number: int
     tls: TlsSession | None = None
     mail: MailSession | None = None
-    known: bool = True
     server: Key | None = None
     """The direction that a mail server sends in."""
 
 
-def _streams(layers: Layers, found: Applications) -> None:
+def _streams(layers: Layers, found: Applications) -> set[int]:
+    """Reads every TCP stream; returns the frames of those that are neither TLS nor mail."""
+    others: set[int] = set()
     connections: dict[Key, _Connection] = {}
     for piece in pieces(layers):
         ends = max(piece.key, reverse(piece.key))
@@ -113,6 +116,9 @@ def _streams(layers: Layers, found: Applications) -> None:
             _tls(connection.tls, piece, found)
         elif connection.mail is not None:
             _mail(connection, piece, found)
+        else:
+            others.add(piece.index)
+    return others
 
 
 def _opened(piece: Piece) -> _Connection:

@@ -1,6 +1,6 @@
 """Wireshark's Protocol and Info columns (4.0), character for character, for SIP, SDP bodies, RTP, telephone-event, RTCP, UDP, TCP.
 
-Wireshark's own marks on TCP segments (retransmission, window update, reassembled PDU) are not given.
+Wireshark's own marks on TCP segments (retransmission, window update) are not given.
 """
 
 from __future__ import annotations

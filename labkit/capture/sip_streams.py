@@ -68,6 +68,18 @@ class _Framing:
 
 def sip_over_tcp(layers: Layers) -> Iterator[tuple[int, bytes]]:
     """(index of the frame that completes it, message) of every SIP message over TCP."""
+    for index, messages, _ in _framed(layers):
+        for message in messages:
+            yield index, message
+
+
+def unfinished(layers: Layers) -> list[int]:
+    """The frames that carry a part of a SIP message and complete none."""
+    return [index for index, messages, waiting in _framed(layers) if waiting and not messages]
+
+
+def _framed(layers: Layers) -> Iterator[tuple[int, list[bytes], bool]]:
+    """(index of a frame, the messages that it completes, whether octets of another wait) for every piece of a stream that may be SIP."""
     framings: dict[Key, _Framing] = {}
     for piece in pieces(layers):
         framing = framings.setdefault(piece.key, _Framing())
@@ -76,5 +88,5 @@ def sip_over_tcp(layers: Layers) -> Iterator[tuple[int, bytes]]:
         if framing.ignored:
             continue
         framing.buffer += piece.data
-        for message in framing.messages():
-            yield piece.index, message
+        messages = list(framing.messages())
+        yield piece.index, messages, bool(framing.buffer)

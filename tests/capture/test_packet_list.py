@@ -11,6 +11,7 @@ from labkit.capture.capture import Capture
 from labkit.capture.write import TcpConversation, udp
 from labkit.media.rtp import TelephoneEvent
 from tests.capture.made import ALICE, BOB, PBX, leg, pcapng, rtp, sdp, sip, tshark_list
+from tests.capture.made_secure import stun
 
 Tool = Callable[[str], str]
 TAG = "9"
@@ -109,6 +110,25 @@ def test_same_sip_in_reference_captures(name: str, tool: Tool, corpus: Path) -> 
     mine = {str(n): [protocol, info] for n, _, _, _, protocol, _, info in table.itertuples(index=False) if protocol.startswith("SIP")}
     theirs = {row[0]: [row[4], row[6]] for row in tshark_list(tool("tshark"), path) if row[4].startswith("SIP")}
     assert mine and mine == theirs
+
+
+def test_segments_of_a_message_are_marked(tool: Tool, corpus: Path) -> None:
+    path = corpus / "captures" / "sip-tcp-method.pcap"
+    mine = Capture.open(path).packets[["Protocol", "Info"]].values.tolist()
+    assert mine == [[row[4], row[6]] for row in tshark_list(tool("tshark"), path)]
+    assert sum(info.endswith("[TCP segment of a reassembled PDU]") for _, info in mine) == 1
+
+
+def test_stun_and_dtls_on_a_port_that_carries_voice(tool: Tool, tmp_path: Path) -> None:
+    a, b = (ALICE, 4002), (BOB, 4000)
+    hello = Capture.open(Path(__file__).parent / "recorded" / "dtls.pcapng").layers.bytes_of(0)
+    packets = [udp((BOB, 5060), (ALICE, 5060), sip("INVITE sip:b@x SIP/2.0", body=sdp(BOB, 4000)))]
+    packets += [udp(a, b, stun(1)), udp(b, a, stun(0x101)), udp(a, b, hello)]
+    path = tmp_path / "ice.pcapng"
+    path.write_bytes(pcapng([(0.001 * n, packet) for n, packet in enumerate(packets)]))
+    mine = Capture.open(path).packets[["Protocol", "Info"]].values.tolist()
+    assert mine == [[row[4], row[6]] for row in tshark_list(tool("tshark"), path)]
+    assert [protocol for protocol, _ in mine] == ["SIP/SDP", "STUN", "STUN", "DTLS"]
 
 
 TORTURE_DIFFERS = {
