@@ -6,22 +6,16 @@ nobody does, it rings at the phone that parked it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from labkit.errors import SipError
 from labkit.pbx.call import Call, CallState, Side
 from labkit.pbx.dialplan import Party
-from labkit.pbx.events import Confirm, Connect, Fail, LegEvent, Refer, Ring, Update
-from labkit.pbx.hunt import Hunt, Search, pair
+from labkit.pbx.events import Confirm, LegEvent, Refer, Update
 from labkit.pbx.incoming import IncomingLeg
 from labkit.pbx.leg import Leg
 from labkit.pbx.session_id import join, learn
-from labkit.pbx.transfer import join_found
+from labkit.pbx.transfer import ring_back
 from labkit.pbx.waiting import waiting
 from labkit.sip.message import Response
-
-if TYPE_CHECKING:
-    from labkit.pbx.outgoing import OutgoingLeg
 
 
 def park(call: Call, side: Side, orbit: str, parker: str) -> None:
@@ -29,35 +23,16 @@ def park(call: Call, side: Side, orbit: str, parker: str) -> None:
     exchange, left = call.exchange, call.legs[side.other]
     call.transfer, call.state = None, CallState.WAITING
     exchange.parked[orbit] = call
-    hunt: Hunt | None = None
-
-    def sought(leg: OutgoingLeg | None, event: LegEvent) -> None:
-        if isinstance(event, Fail):
-            call.hang_up()
-        elif leg is not None and isinstance(event, (Ring, Connect)):
-            pair(left, leg, event.message)
-            if isinstance(event, Ring):
-                leg.acknowledge(None)
-            elif hunt is not None:
-                join_found(call, side, leg, event.message, hunt.destination.party)
 
     def back_to_parker() -> None:
-        nonlocal hunt
         exchange.parked.pop(orbit, None)
-        destination = exchange.plan.destination(parker, left.number)
-        if destination is None:
-            call.hang_up()
-            return
-        hunt = Hunt(exchange, Search(call.parties[side.other], None, uuid=left.uuid), sought, call.collapse)
-        hunt.start(destination)
+        call.stop_waiting = ring_back(call, side, parker)
 
     alarm = exchange.stack.later(exchange.config.park_timeout_s, left.guarded(back_to_parker))
 
     def stop() -> None:
         alarm.cancel()
         exchange.parked.pop(orbit, None)
-        if hunt is not None:
-            hunt.stop()
 
     call.stop_waiting = stop
     left.reinvite(waiting(b"", left.stack.advertised[0]), lambda response: None)

@@ -21,6 +21,8 @@ answers it in a re-INVITE, and his answer travels in the ACK to PAUL.
 
 * The one who transfers says BYE.  A phone that forgets gets one after :attr:`PbxConfig.transfer_bye_wait_s`; one that says it early may go.
 * When PAUL does not take the call, ALICE's phone learns why ("486 Busy Here"), and her call with BOB is still there.
+* When BOB's phone then refuses PAUL's offer, ALICE has been told of PAUL's 200 and has left.  PAUL gets BYE, and BOB waits while the PBX
+  rings at ALICE's: the call comes back to her as a parked one would.
 * Attended: ALICE has called PAUL before.  Her REFER names that dialog in ``Replaces``; the PBX knows it, since it is one of its own, and
   joins BOB with PAUL: PAUL is asked for an offer, BOB for the answer.
 * A REFER outside a dialog is refused with 403 (:mod:`labkit.pbx.server`): there is no call it could transfer, and who may make the PBX
@@ -30,6 +32,7 @@ answers it in a re-INVITE, and his answer travels in the ACK to PAUL.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from labkit.errors import SipError
@@ -85,6 +88,7 @@ class Transfer:
         self.side = call.side(leg)
         self.remaining = call.other(leg)
         self._party = call.parties[self.side.other]  # who is transferred
+        self._transferor = call.parties[self.side]
         self._refer = refer
         self._quiet = quiet
         # RFC 3515 §2.4.6: from the second REFER of a dialog on, the NOTIFYs name theirs by its CSeq.
@@ -145,7 +149,15 @@ class Transfer:
     def _found(self, leg: OutgoingLeg, response: Response) -> None:
         assert self._hunt is not None
         self._succeed()
-        join_found(self.call, self.side, leg, response, self._hunt.destination.party)
+        join_found(self.call, self.side, leg, response, self._hunt.destination.party, self._come_back)
+
+    def _come_back(self, status: int) -> None:
+        """The two cannot speak to each other: the target leaves, and the one who transferred is rung."""
+        call = self.call
+        call.legs.pop(self.side).disconnect()
+        call.parties[self.side], call.state = self._transferor, CallState.WAITING
+        call.tell("transfer_failed", self.leg.number, self._party.number, status)
+        call.stop_waiting = ring_back(call, self.side, self._transferor.number)
 
     def _park(self, orbit: str) -> None:
         from labkit.pbx.pickup import park
@@ -247,20 +259,51 @@ class Departure:
             leg.answer(event.transaction, 481)
 
 
-def join_found(call: Call, side: Side, leg: OutgoingLeg, response: Response, party: Party) -> None:
-    """A phone was called without an offer and has answered with one: the phone that waits in ``call`` answers it."""
+def ring_back(call: Call, side: Side, number: str) -> Callable[[], None]:
+    """Ring ``number`` for the phone that waits in ``call``, to take ``side``; returns what stops it."""
+    exchange, remaining = call.exchange, call.legs[side.other]
+
+    def sought(leg: OutgoingLeg | None, event: LegEvent) -> None:
+        if isinstance(event, Fail):
+            call.hang_up()
+        elif leg is not None and isinstance(event, (Ring, Connect)):
+            pair(remaining, leg, event.message)
+            if isinstance(event, Ring):
+                leg.acknowledge(None)
+            else:
+                join_found(call, side, leg, event.message, hunt.destination.party)
+
+    hunt = Hunt(exchange, Search(call.parties[side.other], None, uuid=remaining.uuid), sought, call.collapse)
+    destination = exchange.plan.destination(number, remaining.number)
+    if destination is None:
+        call.hang_up()
+    else:
+        hunt.start(destination)
+    return hunt.stop
+
+
+def join_found(
+    call: Call, side: Side, leg: OutgoingLeg, response: Response, party: Party, refused: Callable[[int], None] | None = None
+) -> None:
+    """A phone was called without an offer and has answered with one: the phone that waits in ``call`` answers it.
+
+    When it refuses the offer, ``refused`` goes on with the status, or the call ends.
+    """
     remaining = call.legs[side.other]
     call.replace(side, leg, party)
+    give_up = refused or call.hang_up
     if not response.body:
-        call.hang_up()  # a 200 to an INVITE without an offer must bring one (§13.2.1)
+        give_up(488)  # a 200 to an INVITE without an offer must bring one (§13.2.1)
         return
 
     def answered(answer: Response | None) -> None:
         if answer is not None and answer.status < 300:
             leg.confirm(answer)
             call.tell("transferred", call.parties[side.other].number, party.number)
-        else:
+        elif answer is None or answer.status in (408, 481) or call.state is not CallState.CONNECTED:
             call.hang_up()
+        else:
+            give_up(answer.status)
 
     remaining.reinvite(response, answered)
 

@@ -268,20 +268,75 @@ def test_the_one_who_is_transferred_hangs_up_meanwhile() -> None:
     play(scene)
 
 
-def test_the_one_who_is_transferred_cannot_speak_to_the_target() -> None:
+async def refused_by_bob(o: Office) -> None:
+    """PAUL answers and ALICE leaves; BOB's phone cannot take PAUL's offer, and ALICE's rings again."""
+    await o.paul.register()
+    _, _, ringing = await o.connected()
+    o.alice.send(refer(o.alice, ringing, "102"))
+    await o.alice.response(202)
+    await told(o.alice, 100)
+    o.paul.reply(await o.paul.ask("INVITE"), 200, body=o.paul.sdp)
+    await told(o.alice, 200)
+    o.alice.send(o.alice.in_dialog("BYE", ringing, tag="t101"))
+    await o.alice.response(200)
+    o.bob.reply(await o.bob.ask("INVITE"), 488)
+    await o.bob.ask("ACK")
+    await o.paul.ask("ACK")
+    o.paul.reply(await o.paul.ask("BYE"), 200)
+    assert repr(o.pbx.calls) == "[<Call 100 -> 101 waiting>]"
+    assert ("transfer_failed", "101", "100", 488) in [(e.kind, e.extension, e.peer, e.code) for e in o.events]
+
+
+def test_the_one_who_is_transferred_cannot_speak_to_the_target_and_the_call_comes_back() -> None:
     async def scene(o: Office) -> None:
-        await o.paul.register()
-        _, _, ringing = await o.connected()
-        o.alice.send(refer(o.alice, ringing, "102"))
-        await o.alice.response(202)
-        await told(o.alice, 100)
-        o.paul.reply(await o.paul.ask("INVITE"), 200, body=o.paul.sdp)
-        await told(o.alice, 200)
-        o.bob.reply(await o.bob.ask("INVITE"), 488)
+        await refused_by_bob(o)
+        back = await o.alice.ask("INVITE")
+        assert (back.from_.sip_uri.user, back.body) == ("100", b"")
+        o.alice.reply(back, 180)
+        o.alice.reply(back, 200, body=o.alice.sdp)
+        asked = await o.bob.ask("INVITE")
+        o.bob.reply(asked, 200, body=o.bob.sdp)
         await o.bob.ask("ACK")
-        await o.bob.ask("BYE")
-        await o.paul.ask("ACK")
-        await o.paul.ask("BYE")
+        assert (await o.alice.ask("ACK")).body == o.bob.sdp
+        assert repr(o.pbx.calls) == "[<Call 100 -> 101 connected>]"
+        o.alice.send(o.alice.in_dialog("BYE", back, tag="t101"))
+        await o.alice.response(200)
+        o.bob.reply(await o.bob.ask("BYE"), 200)
+        assert [(r.caller, r.callee, r.status) for r in o.pbx.store.records()] == [("100", "101", 200)]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("how", ["alice refuses", "bob refuses again", "bob leaves"])
+def test_a_call_that_comes_back_and_finds_nobody_ends(how: str) -> None:
+    async def scene(o: Office) -> None:
+        await refused_by_bob(o)
+        back = await o.alice.ask("INVITE")
+        if how == "alice refuses":
+            o.alice.reply(back, 486)
+            await o.alice.ask("ACK")
+        elif how == "bob refuses again":
+            o.alice.reply(back, 200, body=o.alice.sdp)
+            o.bob.reply(await o.bob.ask("INVITE"), 488)
+            await o.bob.ask("ACK")
+            await o.alice.ask("ACK")
+            o.alice.reply(await o.alice.ask("BYE"), 200)
+        else:
+            o.alice.reply(back, 180)
+            await o.alice.silent(0.02)
+            leg = o.pbx.calls[0].legs
+            bob = next(iter(leg.values())).dialog
+            assert bob is not None
+            bye = Request("BYE", back.contacts[0].uri, [("Via", o.bob.via())])
+            for name, value in (("From", bob.remote), ("To", bob.local), ("Call-ID", bob.call_id), ("CSeq", "900 BYE")):
+                bye.headers.append(name, value)
+            o.bob.send(bye)
+            await o.bob.response(200)
+            await o.alice.ask("CANCEL")
+            assert o.pbx.calls == []
+            return
+        o.bob.reply(await o.bob.ask("BYE"), 200)
+        assert o.pbx.calls == []
 
     play(scene)
 
