@@ -129,7 +129,8 @@ def simulate_sizes(stream: RtpStream, sizes_ms: Sequence[float] = SIZES_MS) -> J
         check_size(size)
     voice = _voice(stream)
     extra = _lateness(stream, voice)
-    lost = stream.figures.lost_rfc if len(voice) else 0
+    # RFC 3550 A.3 counts from the first packet: one that it overtook makes the count negative.
+    lost = max(stream.figures.lost_rfc, 0) if len(voice) else 0
     buffers = []
     for size in sizes_ms:
         in_time = extra <= size + RESOLUTION_MS
