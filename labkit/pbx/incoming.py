@@ -89,7 +89,11 @@ class IncomingLeg(Leg):
         if not self.answered and not self.ended:
             self.ended = True
             self._reliable.stop()
-            self.answer(self._initial, status, source)
+            try:
+                self.answer(self._initial, status, source)
+            except Exception:
+                self.ended = False  # it is not refused yet: whoever breaks it off does it in plainer words
+                raise
             self._forget()
 
     def _forget(self) -> None:

@@ -245,8 +245,12 @@ class Leg(AskingLeg):
             self.answer(self._pending, 487)
         if self._unconfirmed is not None:
             self._bye_waits = True  # §15: the callee MUST NOT send BYE before it has the ACK
-        else:
+            return
+        try:
             self._send_bye()
+        except Exception:
+            self.ended = False  # it has not ended: whoever breaks it off tries once more
+            raise
 
     def _send_bye(self) -> None:
         assert self.dialog is not None

@@ -249,7 +249,7 @@ class Departure:
     """The leg of a phone that has transferred its call: its BYE is awaited, for a while."""
 
     def __init__(self, leg: Leg, wait_s: float) -> None:
-        self._alarm: asyncio.TimerHandle = leg.stack.later(wait_s, leg.disconnect)
+        self._alarm: asyncio.TimerHandle = leg.stack.later(wait_s, leg.guarded(leg.disconnect))
         leg.owner = self
 
     def handle(self, leg: Leg, event: LegEvent) -> None:

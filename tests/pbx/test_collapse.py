@@ -11,6 +11,7 @@ import pytest
 from labkit.pbx.asking import AskingLeg
 from labkit.pbx.call import Call
 from labkit.pbx.hunt import Hunt
+from labkit.pbx.leg import Leg
 from labkit.pbx.origin import Origin
 from labkit.sip.message import Request, Response
 from labkit.sip.transaction import Timers
@@ -151,6 +152,48 @@ def test_a_mistake_in_a_transfer_ends_its_call(monkeypatch: pytest.MonkeyPatch) 
         await told(o.alice, 200)
         await ended(o.alice)
         await nothing_left(o, 200)
+
+    play(scene)
+
+
+def test_a_mistake_in_the_bye_ends_both_legs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(o: Office) -> None:
+        call, ok, _ = await o.connected()
+        await asyncio.sleep(0.02)
+        failed: list[Leg] = []
+        send_bye = Leg._send_bye
+        monkeypatch.setattr(Leg, "_send_bye", lambda leg: send_bye(leg) if failed else fails(failed.append(leg)))
+        o.bob.send(o.bob.in_dialog("BYE", call, ok))
+        await o.bob.response(200)
+        await ended(o.alice)
+        await nothing_left(o, 200)
+
+    play(scene)
+
+
+def test_a_mistake_in_the_bye_that_stays_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(o: Office) -> None:
+        call, ok, _ = await o.connected()
+        await asyncio.sleep(0.02)
+        monkeypatch.setattr(Leg, "_send_bye", fails)
+        o.bob.send(o.bob.in_dialog("BYE", call, ok))
+        await o.bob.response(200)
+        await nothing_left(o, 200)
+
+    play(scene)
+
+
+def test_a_mistake_in_the_refusal_is_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(o: Office) -> None:
+        await o.alice.register()
+        call = await o.bob.invite("101")
+        await o.bob.response(100)
+        ringing = await o.alice.ask("INVITE")
+        monkeypatch.setattr(Origin, "show", fails)
+        o.alice.reply(ringing, 488, body=o.alice.sdp)
+        await o.alice.ask("ACK")
+        o.bob.send(o.bob.ack(call, await o.bob.response(500)))
+        await nothing_left(o, 500)
 
     play(scene)
 
