@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
+import sys
 from typing import Any
 
 from labkit.net.udp import Address
@@ -19,6 +22,9 @@ class TcpPeer(Peer):
         self.octets = b""
         self.closed = asyncio.Event()
         self._reader, self._writer = await asyncio.open_connection(*self.pbx, local_addr=bind or (host, 0))
+        if bind is not None:  # end with a reset: a port that has to be this one must not stay in TIME-WAIT for a minute
+            layout = "hh" if sys.platform == "win32" else "ii"
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
         self.address = host, self._writer.get_extra_info("sockname")[1] if bind is None else contact_port or 0
         self.contact = f"<sip:{self.number}@{host}:{contact_port or self.address[1]};transport=tcp>"
         self.sdp = SDP.format(host, 4000).encode()
