@@ -21,7 +21,9 @@ from pathlib import Path
 from tests.processes import children_of
 
 Address = tuple[str, int]
-CALLER, CALLEE = ("127.0.14.20", 5060), ("127.0.14.30", 5060)
+# Addresses that no lab takes (labkit.net.plan), and no other run of this at the same time.
+NETWORK = f"127.{250 + os.getpid() % 5}.{os.getpid() // 5 % 250}"
+CALLER, CALLEE, CLOCK = (f"{NETWORK}.20", 5060), (f"{NETWORK}.30", 5060), (f"{NETWORK}.21", 5070)
 CALLER_NUMBER, SERVICE = "100", "9000"
 USERS, PASSWORD = range(1000, 1100), "1234"
 LOAD = Path(__file__).parent / "load"
@@ -79,9 +81,9 @@ def kamailio(folder: Path, address: Address) -> list[str] | None:
 
 
 SERVERS: dict[str, tuple[Callable[[Path, Address], list[str] | None], Address]] = {
-    "labkit": (labkit, ("127.0.14.60", 5060)),
-    "sippy": (sippy, ("127.0.14.40", 5060)),
-    "Kamailio": (kamailio, ("127.0.14.10", 5060)),
+    "labkit": (labkit, (f"{NETWORK}.60", 5060)),
+    "sippy": (sippy, (f"{NETWORK}.40", 5060)),
+    "Kamailio": (kamailio, (f"{NETWORK}.10", 5060)),
 }
 
 

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.servers import CALLEE, CALLER, CALLER_NUMBER, LOAD, PASSWORD, SERVICE, USERS, Address, held
+from tests.benchmarks.servers import CALLEE, CALLER, CALLER_NUMBER, CLOCK, LOAD, PASSWORD, SERVICE, USERS, Address, held
 
 RATES = (25, 50, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 700, 800, 1000, 1200, 1400, 1600, 2000, 2500, 3000, 4000)
 PATIENCE_S = 3.0
 """How long after its last call a run may take."""
-MEASURED_FROM: Address = ("127.0.14.21", 5070)
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,11 @@ def latency(server: Address, rate: int, seconds: float) -> Latencies:
     """INVITE to 180 at ``rate`` calls a second, each answered and hung up at once."""
     number = round(rate * seconds)
     found: dict[int, _Clocked] = {}
-    with _bound(MEASURED_FROM) as caller, _bound(CALLEE) as callee:
+    with _bound(CLOCK) as caller, _bound(CALLEE) as callee:
         began = time.perf_counter()
         while sum(call.ended for call in found.values()) < number and time.perf_counter() - began < seconds + 3:
             while len(found) < number and began + len(found) / rate <= time.perf_counter():
-                invite = _request("INVITE", f"sip:{SERVICE}@{server[0]}:{server[1]}", len(found), 1, body=SDP.format(MEASURED_FROM[0]))
+                invite = _request("INVITE", f"sip:{SERVICE}@{server[0]}:{server[1]}", len(found), 1, body=SDP.format(CLOCK[0]))
                 found[len(found)] = _Clocked(time.perf_counter())
                 caller.sendto(invite, server)
             pause = began + len(found) / rate - time.perf_counter() if len(found) < number else 0.1
@@ -157,7 +156,7 @@ def _bound(address: Address) -> socket.socket:
 
 
 def _request(method: str, uri: str, call: int, cseq: int, *, routes: str = "", to: str = "", body: str = "") -> bytes:
-    host = f"{MEASURED_FROM[0]}:{MEASURED_FROM[1]}"
+    host = f"{CLOCK[0]}:{CLOCK[1]}"
     lines = [
         f"{method} {uri} SIP/2.0",
         f"Via: SIP/2.0/UDP {host};branch=z9hG4bKm{call}-{cseq}{method}",
@@ -165,7 +164,7 @@ def _request(method: str, uri: str, call: int, cseq: int, *, routes: str = "", t
         "Max-Forwards: 70",
         f"From: <sip:{CALLER_NUMBER}@lab.test>;tag=m{call}",
         f"To: <sip:{SERVICE}@lab.test>{to}",
-        f"Call-ID: m{call}@{MEASURED_FROM[0]}",
+        f"Call-ID: m{call}@{CLOCK[0]}",
         f"CSeq: {cseq} {method}",
         f"Contact: <sip:{CALLER_NUMBER}@{host}>",
         *(["Content-Type: application/sdp"] if body else []),
