@@ -158,7 +158,7 @@ def test_a_cut_wire_leaves_a_capture_that_can_be_saved(tmp_path: Path) -> None:
         ([{"number": "100", "first_name": "PBX"}], "The name 'PBX' is taken"),
         ([{"number": "100", "first_name": "A/B"}], "'A/B' cannot be the name of a phone"),
         ([{"number": "100", "first_name": 'X"<script>'}], "cannot be the name of a phone"),
-        ([{"number": "100", "first_name": "bob\n"}], "cannot be the name of a phone"),
+        ([{"number": "100", "first_name": "bob\n"}], "first_name of the PBX cannot be"),
         ([{}], "does not describe an extension"),
         (["BOB"], "'BOB' does not describe an extension"),
         ("BOB", "'BOB' does not describe an extension"),
