@@ -43,6 +43,26 @@ def test_as_in_the_lab() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(
+    ("named", "status"), [("sip:{pbx}", 200), ("sip:100@{pbx}", 200), ("sip:other.example", 400), ("sip:127.0.0.99", 400)]
+)
+def test_a_digest_for_another_host_proves_nothing_here(named: str, status: int) -> None:
+    async def scene(o: Office) -> None:
+        request = o.bob.request("REGISTER", "100")
+        o.bob.send(request)
+        challenge = await o.bob.response(407)
+        uri = named.format(pbx=o.bob.pbx[0])
+        answered = Challenge.parse(challenge.headers.get("Proxy-Authenticate") or "").answer(
+            "REGISTER", uri, "100", o.bob.password, cnonce="c"
+        )
+        again = o.bob.again(request, challenge)
+        again.headers.set("Proxy-Authorization", answered)
+        o.bob.send(again)
+        await o.bob.response(status)
+
+    play(scene)
+
+
 def test_challenge_of_the_lab_and_by_the_book() -> None:
     async def lab(o: Office) -> None:
         o.bob.send(o.bob.request("REGISTER", "100"))
